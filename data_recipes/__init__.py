@@ -1,0 +1,1 @@
+"""Ground floor: rows, text, tokens and masks. Imports nothing of `reward` or `alignment`."""
