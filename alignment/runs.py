@@ -1,0 +1,345 @@
+"""The run directory: manifest, lock, lineage, and what may resume. Light: no torch.
+
+`align.json` is the manifest. Its `state` is `running`, `interrupted`, `failed` or `completed`; `completed` is the last
+write of a stage and comes by rename. Paths in it are relative to the run, so that a whole tree of runs can move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from data_recipes.errors import Failed, Refused
+from data_recipes.files import sha256_file, sha256_json, write_json
+
+from alignment.sources import MANIFEST, Source, resolve
+
+FORMAT = 1
+PRIVATE = "private"
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+# Where a model lies is no part of what it is: these keys are left out when a config file is hashed.
+PATH_KEYS = {"base_model_name_or_path", "_name_or_path", "name_or_path"}
+RESULT_NAMES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json",
+                "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "chat_template.jinja")
+
+
+@dataclass
+class Run:
+    """One run directory and its manifest."""
+
+    path: Path
+    manifest: dict = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Reads a run. Raises Refused where the folder holds none, or a manifest that cannot be read."""
+        path = Path(os.path.abspath(path))
+        file = path / MANIFEST
+        if not file.is_file():
+            raise Refused("there is no run here", where=path, expected=f"a folder with {MANIFEST}")
+        try:
+            return cls(path, json.loads(file.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise Refused(f"the manifest cannot be read ({error})", where=file, do="The run has to be made anew.") from error
+
+    @property
+    def stage(self) -> str:
+        return self.manifest["stage"]
+
+    @property
+    def state(self) -> str:
+        return self.manifest["state"]
+
+    @property
+    def private(self) -> Path:
+        return self.path / PRIVATE
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / METRICS
+
+    def write(self, **changes: Any) -> None:
+        """Updates the manifest and writes it by rename."""
+        self.manifest.update(changes, updated=now())
+        write_json(self.path / MANIFEST, self.manifest)
+
+    def check_unchanged(self) -> None:
+        """Raises Refused unless the result files are those that the manifest was written for."""
+        seen, recorded = content_hash(self.path), self.manifest.get("content_hash")
+        if seen != recorded:
+            changed = changed_files(self.manifest.get("files", {}), file_hashes(self.path))
+            raise Refused(
+                f"the run's files are not those its manifest was written for ({', '.join(changed)})", where=self.path,
+                expected=f"content {str(recorded)[:12]}, found {seen[:12]}", do="Restore the files, or make the run anew.",
+            )
+
+
+def now() -> str:
+    """UTC time to the second, as text."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide the numbers."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each result file (weights, configs, tokenizer), by name; where a base lies is left out."""
+    names = sorted({file.name for pattern in RESULT_NAMES for file in folder.glob(pattern) if file.is_file()})
+    return {name: _file_hash(folder / name) for name in names}
+
+
+def content_hash(folder: Path) -> str:
+    """One hash for what a model folder is, wherever it lies."""
+    return sha256_json(file_hashes(folder))
+
+
+def changed_files(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Names that were added, removed or altered."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)) or ["none listed"]
+
+
+def _file_hash(path: Path) -> str:
+    if path.name in ("adapter_config.json", "config.json", "tokenizer_config.json"):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return sha256_json({key: item for key, item in value.items() if key not in PATH_KEYS})
+    return sha256_file(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------- locking
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Holds the run's lock; it dies with its holder, so a kill leaves nothing to clean up.
+
+    Raises Refused where another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / ".lock", "w") as file:
+        _take_lock(file, path)
+        yield
+
+
+def _take_lock(file, path: Path) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # noqa: E731
+    else:
+        import fcntl
+
+        take = lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
+    try:
+        take()
+    except OSError as error:
+        raise Refused("another process is working on this run", where=path, do="Wait for it, or stop it first.") from error
+
+
+# ------------------------------------------------------------------------------------------------- the same command again
+
+
+@dataclass
+class Opening:
+    """What a stage may do with its output folder: start, continue or say that it is done."""
+
+    run: Run
+    action: str  # "start" | "continue" | "done"
+    notes: list[str] = field(default_factory=list)
+
+
+def open_output(output: Path, request: dict, *, restart: bool = False) -> Opening:
+    """Decides what the same or a changed command does with an output folder. Call it while holding the lock.
+
+    Args:
+        output: the run directory.
+        request: what determines the result: stage, config, data hashes, parents' content, library versions.
+        restart: move an old run aside and start anew.
+    """
+    if restart and (output / MANIFEST).is_file():
+        kept = move_aside(output)
+        return Opening(_fresh(output, request), "start", [f"--restart: the old run is kept as {kept}"])
+    if not (output / MANIFEST).is_file():
+        _refuse_foreign(output)
+        return Opening(_fresh(output, request), "start")
+    run = Run.open(output)
+    changes = differences(run.manifest.get("request", {}), request)
+    libraries = [line for line in changes if line.startswith("versions.")]
+    others = [line for line in changes if not line.startswith("versions.")]
+    if others or (libraries and run.state != "completed"):
+        raise Refused(
+            f"this run was made from something else: {'; '.join(changes)}", where=output, expected="the same inputs as before",
+            do="Choose another --output, or start anew with --restart (the old run is kept beside).",
+        )
+    if run.state == "completed":
+        run.check_unchanged()
+        warned = [f"library versions differ from those of the run: {'; '.join(libraries)}"] if libraries else []
+        return Opening(run, "done", warned)
+    return Opening(run, "continue")
+
+
+def _fresh(output: Path, request: dict) -> Run:
+    run = Run(Path(os.path.abspath(output)))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.manifest = {"format": FORMAT, "stage": request["stage"], "state": "running", "created": now(), "request": request}
+    return run
+
+
+def _refuse_foreign(output: Path) -> None:
+    """An output folder that holds something else is not ours to fill."""
+    strange = [p.name for p in output.iterdir() if p.name not in {".lock", PRIVATE}] if output.is_dir() else []
+    if strange:
+        raise Refused(
+            f"the output folder holds other files ({', '.join(sorted(strange)[:5])})", where=output,
+            expected="a new folder, an empty one, or a run of this stage", do="Choose another --output.",
+        )
+
+
+def move_aside(output: Path) -> Path:
+    """Renames an old run to NAME.old-1, -2, ... The lock's file moves along; its holder keeps the descriptor."""
+    number = 1
+    while (kept := output.with_name(f"{output.name}.old-{number}")).exists():
+        number += 1
+    output.mkdir(exist_ok=True)
+    kept.mkdir()
+    for item in output.iterdir():
+        if item.name != ".lock":
+            shutil.move(str(item), kept / item.name)
+    return kept
+
+
+def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """Lines `key: old -> new` for each leaf that differs between two JSON values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        lines = []
+        for key in sorted(before.keys() | after.keys()):
+            lines += differences(before.get(key), after.get(key), f"{prefix}{key}.")
+        return lines
+    return [] if before == after else [f"{prefix.rstrip('.')}: {_short(before)} -> {_short(after)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ---------------------------------------------------------------------------------------------------- parents and lineage
+
+
+def check_parent(source: Source, *, stages: tuple[str, ...]) -> dict | None:
+    """The parent's entry for a child's manifest; None where the source is no run.
+
+    Raises:
+        Refused: the parent is not completed, of another stage, or its files changed since its manifest was written.
+    """
+    if source.kind != "run":
+        return None
+    run = Run.open(source.path)
+    if run.state != "completed":
+        raise Refused(
+            f"the parent run is {run.state}, not completed", where=source.path,
+            do="Run the command that makes it again; it continues where it stopped.",
+        )
+    if run.stage not in stages:
+        raise Refused(f"a run of stage '{run.stage}' does not fit here", where=source.path, expected=" or ".join(stages))
+    run.check_unchanged()
+    return {"role": "model", "path": str(run.path), "stage": run.stage, "content_hash": run.manifest["content_hash"]}
+
+
+def relative_to_run(path: Path | str, run: Path) -> str:
+    """A path as the manifest keeps it: relative to the run, with forward slashes."""
+    try:
+        return Path(os.path.relpath(path, run)).as_posix()
+    except ValueError:  # another drive on Windows has no relative path
+        return Path(path).as_posix()
+
+
+def parent_path(run: Run, parent: dict) -> Path:
+    """Where a parent recorded in a manifest lies now."""
+    return Path(os.path.abspath(run.path / parent["path"]))
+
+
+def lineage(run: Run) -> list[dict]:
+    """From this run back to the base, from manifests alone.
+
+    Returns dictionaries with `path`, `stage`, `state`, `content_hash` and `note`; the last one is the base.
+    """
+    steps, seen = [], set()
+    while run is not None and run.path not in seen:
+        seen.add(run.path)
+        steps.append({"path": str(run.path), "stage": run.stage, "state": run.state,
+                      "content_hash": run.manifest.get("content_hash"), "note": ""})
+        base, run = run.manifest.get("base") or {}, _first_parent(run, steps)
+    steps.append({"path": base.get("id") or base.get("path") or "unknown", "stage": "base", "state": "",
+                  "content_hash": base.get("hash"), "note": ""})
+    return steps
+
+
+def _first_parent(run: Run, steps: list[dict]) -> Run | None:
+    for parent in run.manifest.get("parents", []):
+        if parent["role"] != "model":
+            continue
+        where = parent_path(run, parent)
+        if not (where / MANIFEST).is_file():
+            steps[-1]["note"] = f"parent {parent['path']} is not there"
+            return None
+        found = Run.open(where)
+        if found.manifest.get("content_hash") != parent["content_hash"]:
+            steps[-1]["note"] = "stale: its parent has changed since"
+        return found
+    return None
+
+
+def list_runs(folder: Path) -> list[dict]:
+    """All runs below a folder, with state, parents and whether a parent has changed since (stale)."""
+    found = []
+    for file in sorted(folder.glob("**/" + MANIFEST)):
+        if any(part in {CHECKPOINTS, PRIVATE} for part in file.relative_to(folder).parts):
+            continue
+        run = Run.open(file.parent)
+        steps = lineage(run)
+        found.append({"path": str(run.path), "stage": run.stage, "state": run.state, "created": run.manifest.get("created"),
+                      "parents": [parent["path"] for parent in run.manifest.get("parents", [])],
+                      "stale": any(step["note"] for step in steps), "note": next((s["note"] for s in steps if s["note"]), "")})
+    return found
+
+
+def describe_base(base: Source, run: Path, revision: str | None = None) -> dict:
+    """The manifest's entry for the base model."""
+    if base.kind == "hub":
+        return {"kind": "hub", "id": base.hub_id, "revision": revision or base.revision, "hash": None}
+    return {"kind": "folder", "path": relative_to_run(base.path, run), "revision": None, "hash": content_hash(base.path)}
+
+
+def check_base(source: Source, base: Source) -> None:
+    """Raises Refused where a run's local base is not the one it was trained on."""
+    recorded = ((source.manifest or {}).get("base") or {}).get("hash")
+    if recorded and base.kind != "hub" and content_hash(base.path) != recorded:
+        raise Refused(
+            "the base model's files are not those this run was trained on", where=base.path,
+            expected=f"content {recorded[:12]}, as recorded by {source.text}", do="Name the right folder with --set model.base=PATH.",
+        )
+
+
+def require(condition: bool, what: str, **details: str) -> None:
+    """Raises Failed unless an internal contract holds."""
+    if not condition:
+        raise Failed(what, **details)
+
+
+__all__ = ["Opening", "Run", "check_base", "check_parent", "content_hash", "describe_base", "differences", "lineage",
+           "list_runs", "locked", "move_aside", "open_output", "parent_path", "relative_to_run", "resolve", "versions"]

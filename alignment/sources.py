@@ -1,0 +1,154 @@
+"""What a model may be: a run, a folder or a hub id. Light: nothing here imports torch.
+
+The rules are those of the design: what exists here as a folder is that folder; what has a leading `.`, `/` or `~`, or more
+than one `/`, is a path and must exist; `owner/name` is otherwise a hub id; `hub:` forces it. A path that is not there is an
+error and never a hub look-up, since a typing mistake would otherwise fetch a stranger's model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_recipes.errors import Refused
+
+MANIFEST = "align.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    kind: "run" (a folder with our manifest), "folder" (any transformers or PEFT folder) or "hub".
+    path: the folder, for the first two. hub_id and revision: for the third.
+    """
+
+    text: str
+    kind: str
+    path: Path | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the libraries' `from_pretrained` is given."""
+        return self.hub_id if self.kind == "hub" else str(self.path)
+
+    @property
+    def manifest(self) -> dict | None:
+        """The run's manifest, or None where this is no run."""
+        return json.loads((self.path / MANIFEST).read_text(encoding="utf-8")) if self.kind == "run" else None
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the folder (or hub repository) holds an adapter and no whole model."""
+        if self.kind == "hub":
+            return _hub_file(self, "adapter_config.json") is not None
+        return (self.path / "adapter_config.json").is_file()
+
+    def adapter_config(self) -> dict:
+        """The adapter's PEFT config as JSON."""
+        file = _hub_file(self, "adapter_config.json") if self.kind == "hub" else self.path / "adapter_config.json"
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def resolve(text: str | Path, *, revision: str | None = None) -> Source:
+    """Tells a run, a folder and a hub id apart.
+
+    Raises:
+        Refused: a path that does not exist, a folder without a model, or a hub id while the hub is switched off and
+            nothing of that name is cached.
+    """
+    text = str(text)
+    forced = text.startswith("hub:")
+    name = text.removeprefix("hub:")
+    path = Path(name).expanduser()
+    if not forced and path.is_dir():
+        return _folder(text, path, revision)
+    if not forced and looks_like_path(name):
+        raise Refused(
+            f"there is no folder '{name}'", where="model", expected="a run, a model folder or a hub id owner/name",
+            do="If an earlier stage should have written it, run that stage first; nothing is looked up on a hub for a path.",
+        )
+    hub_id, _, inline = name.partition("@")
+    return Source(text=text, kind="hub", hub_id=hub_id, revision=inline or revision)
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name that is not a folder here can only be meant as a path."""
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name or not all(name.split("/"))
+
+
+def _folder(text: str, path: Path, revision: str | None) -> Source:
+    path = Path(os.path.abspath(path))  # not resolve(): a link keeps the name that the user gave it
+    if (path / MANIFEST).is_file():
+        return Source(text=text, kind="run", path=path)
+    if (path / "config.json").is_file() or (path / "adapter_config.json").is_file():
+        return Source(text=text, kind="folder", path=path, revision=revision)
+    raise Refused(
+        f"the folder '{text}' holds no model", where="model",
+        expected=f"{MANIFEST} (a run), config.json (a model) or adapter_config.json (an adapter)",
+        do="Name the folder that holds the files themselves.",
+    )
+
+
+def base_of(source: Source, *, base: str | None = None) -> Source:
+    """The base model under an adapter; the source itself where it is a whole model.
+
+    A run's local base is found from the manifest's relative path first, so that a moved tree still works, then from the
+    absolute path of the adapter's own config. `base` (config key `model.base`) overrules both.
+    """
+    if not source.is_adapter:
+        return source
+    if base:
+        return resolve(base)
+    config = source.adapter_config()
+    recorded = (source.manifest or {}).get("base") or {}
+    if recorded.get("kind") == "hub":
+        return Source(text=recorded["id"], kind="hub", hub_id=recorded["id"], revision=recorded.get("revision"))
+    candidates = [source.path / recorded["path"]] if recorded.get("path") else []
+    name = config.get("base_model_name_or_path") or ""
+    if name and Path(name).is_absolute():
+        candidates.append(Path(name))
+    for candidate in candidates:
+        if candidate.is_dir():
+            return resolve(os.path.abspath(candidate))
+    if candidates or looks_like_path(name):
+        raise Refused(
+            f"the base model of '{source.text}' is not where it was ({' or '.join(map(str, candidates)) or name})",
+            where="model.base", expected="the folder of the base model",
+            do="Say where it is now with --set model.base=PATH (its content is checked against the manifest).",
+        )
+    return Source(text=name, kind="hub", hub_id=name, revision=config.get("revision"))
+
+
+def _hub_file(source: Source, name: str) -> str | None:
+    """Path of one file of a hub repository in the local cache, fetched where the hub may be asked; None if it has none."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    cached = try_to_load_from_cache(source.hub_id, name, revision=source.revision)
+    if isinstance(cached, str):
+        return cached
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        return None
+    try:
+        return hf_hub_download(source.hub_id, name, revision=source.revision)
+    except LocalEntryNotFoundError:
+        return None
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise hub_refusal(source, error) from error
+
+
+def hub_refusal(source: Source, error: Exception) -> Refused:
+    """One paragraph for a gated, missing or unreachable hub model."""
+    return Refused(
+        f"the hub model '{source.hub_id}' could not be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
+        where="model", expected="a public model, or a gated one to which you have access",
+        do="For a gated model accept its terms on its page and run `hf auth login`; without a network put the model into a "
+        "folder and name that folder.",
+    )
