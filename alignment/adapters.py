@@ -1,0 +1,168 @@
+"""Adapter kinds: the one place that knows how each is made, continued, copied and hashed.
+
+`KINDS` maps a kind's name to the function that makes its PEFT config. A further kind is one function and one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+
+from data_recipes.errors import Failed, Refused
+
+FULL = "full"
+TRUNK_TASK, HEAD_TASK = "CAUSAL_LM", "SEQ_CLS"
+
+
+@dataclass(frozen=True)
+class AdapterChoice:
+    """What the user asked for: the `adapter` section in plain arguments."""
+
+    kind: str = "lora"
+    rank: int = 16
+    alpha: float = 32
+    dropout: float = 0.05
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+def _lora(choice: AdapterChoice, **kind: bool) -> LoraConfig:
+    targets = choice.targets if isinstance(choice.targets, str) else list(choice.targets)
+    return LoraConfig(r=choice.rank, lora_alpha=choice.alpha, lora_dropout=choice.dropout, target_modules=targets, **kind)
+
+
+# LoRA arXiv 2106.09685, rsLoRA arXiv 2312.03732, DoRA arXiv 2402.09353: all start as the identity (B = 0).
+KINDS: dict[str, Callable[[AdapterChoice], PeftConfig]] = {
+    "lora": _lora,
+    "rslora": lambda choice: _lora(choice, use_rslora=True),
+    "dora": lambda choice: _lora(choice, use_dora=True),
+}
+
+
+def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: str, seed: int) -> PeftModel:
+    """Wraps `model` with a fresh, trainable adapter named `default`, initialised from `seed`."""
+    config = KINDS[choice.kind](choice)
+    config.task_type = task
+    if task == HEAD_TASK:
+        config.modules_to_save = [head_name(model)]
+    torch.manual_seed(seed)
+    return get_peft_model(model, config)
+
+
+def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str) -> PeftModel:
+    """Wraps `model` with a trainable copy of the adapter in `folder`.
+
+    With `task` "SEQ_CLS" a causal adapter is carried over to a model with a score head: the head is saved with the
+    adapter (`modules_to_save`) and starts at zero, since PEFT saves it for that task type only.
+
+    Raises:
+        Failed: where a tensor of the adapter found no place in the model.
+    """
+    config = PeftConfig.from_pretrained(str(folder))
+    state = load_adapter_file(folder)
+    config.inference_mode, config.task_type = False, task
+    config.base_model_name_or_path = None
+    if task == HEAD_TASK:
+        name = head_name(model)
+        config.modules_to_save = sorted({*(config.modules_to_save or []), name})
+        head = model.get_submodule(name).weight
+        state.setdefault(f"base_model.model.{name}.weight", torch.zeros_like(head, device="cpu"))
+    wrapped = get_peft_model(model, config)
+    put_adapter(wrapped, state, "default")
+    return wrapped
+
+
+def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:
+    """The adapter's tensors. Raises Refused where only a pickle is there: those run code when they are read."""
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise Refused("there is no adapter_model.safetensors", where=folder, expected="an adapter in safetensors",
+                      do="Convert a .bin adapter with the tool that made it; pickled weights are not read.")
+    return load_file(file)
+
+
+def put_adapter(model: PeftModel, state: dict[str, torch.Tensor], name: str) -> None:
+    """Sets adapter `name` to `state` and proves that every tensor arrived. Raises Failed otherwise."""
+    set_peft_model_state_dict(model, state, adapter_name=name)
+    seen = adapter_state(model, name)
+    wrong = [key for key in state.keys() | seen.keys()
+             if key not in state or key not in seen or not torch.equal(state[key].to(seen[key]), seen[key])]
+    if wrong:
+        raise Failed(f"{len(wrong)} tensors of the adapter found no place in the model, first '{sorted(wrong)[0]}'",
+                     expected="an adapter made for this base", do="Check that base and adapter belong together.")
+
+
+def adapter_state(model: PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
+    """The tensors of one adapter on the CPU, under the names that a file has."""
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+
+
+def state_hash(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        value = state[key].detach().cpu().contiguous()
+        digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pin_reference(model: PeftModel) -> str:
+    """Makes adapter `ref` an exact frozen copy of `default` and returns its hash.
+
+    TRL copies by replacing `.default.` in parameter names, which misses kinds that keep their tensors elsewhere (LoHa,
+    LoKr, IA3 and more); the reference would silently be the base. PEFT's own state functions know every kind.
+    """
+    state = adapter_state(model, "default")
+    put_adapter(model, state, "ref")
+    for name, parameter in model.named_parameters():
+        if ".ref." in name or name.endswith(".ref"):
+            parameter.requires_grad_(False)
+    return state_hash(adapter_state(model, "ref"))
+
+
+def head_name(model: torch.nn.Module) -> str:
+    """Name of the scoring head's module: `score` for decoders, `classifier` for encoders."""
+    for name in ("score", "classifier"):
+        if isinstance(getattr(model, name, None), torch.nn.Module):
+            return name
+    raise Refused(f"{type(model).__name__} has no scoring head that is known here", where="model",
+                  expected="a module named score or classifier")
+
+
+def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[str]:
+    """What the user asked for by name that the parent's adapter is not; empty where it can be continued.
+
+    Args:
+        parent: the parent's adapter_config.json.
+        explicit: the keys of the `adapter` section that the user wrote; defaults never conflict.
+    """
+    has = {"kind": kind_of(parent), "rank": parent.get("r"), "alpha": parent.get("lora_alpha")}
+    wants = {"kind": asked.kind, "rank": asked.rank, "alpha": asked.alpha}
+    return [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
+
+
+def kind_of(config: dict) -> str:
+    """Our name of the kind that a PEFT config describes."""
+    if config.get("peft_type") != "LORA":
+        return f"peft:{config.get('peft_type')}"
+    return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
+
+
+def describe(model: torch.nn.Module) -> dict | None:
+    """The manifest's entry for the adapter; None for a model that is tuned as a whole."""
+    if not isinstance(model, PeftModel):
+        return None
+    config = model.peft_config["default"].to_dict()
+    targets = config.get("target_modules")
+    return {"kind": kind_of({**config, "peft_type": str(config["peft_type"]).split(".")[-1]}), "rank": config.get("r"),
+            "alpha": config.get("lora_alpha"), "dropout": config.get("lora_dropout"),
+            "targets": sorted(targets) if isinstance(targets, (set, list)) else targets}

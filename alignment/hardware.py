@@ -1,0 +1,199 @@
+"""Precision, checkpointing, threads and micro-batch: decided once from the machine, printed, recorded, overridable.
+
+The memory estimate counts weights, gradients, Adam's two moments, activations and the logits' tiles. Activations follow
+Korthikanti et al. 2022 (arXiv 2205.05198, equation 2) without the attention matrix, which fused attention never keeps:
+34 bytes x tokens x hidden x layers at 16 bit.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from data_recipes.errors import Refused
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SHARE = 0.8  # of the free memory that the estimate may fill; the rest is fragmentation and what others take
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the estimate needs to know of a model: parameters, trained ones, layers, hidden size, vocabulary."""
+
+    parameters: int
+    trained: int
+    layers: int
+    hidden: int
+    vocabulary: int
+    copies: int = 1  # whole models in memory: 2 where full tuning keeps a separate reference
+    weight_bits: int = 0  # 4 or 8 for a quantised base, else 0
+
+
+@dataclass
+class Plan:
+    """The decisions, with their reasons, and the memory estimate in bytes by part."""
+
+    device: str
+    precision: str
+    weights: str
+    attention: str
+    checkpointing: bool
+    threads: int
+    world: int
+    micro_batch: int
+    accumulation: int
+    deterministic: bool
+    estimate: dict[str, int] = field(default_factory=dict)
+    free: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.estimate.values())
+
+    def as_dict(self) -> dict:
+        return {**asdict(self), "estimate_total": self.total}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What is printed."""
+        return [
+            ("device", f"{self.device}, {self.world} process{'es' if self.world > 1 else ''}, {self.threads} threads each"),
+            ("precision", f"{self.precision}, weights in {self.weights}"), ("attention", self.attention),
+            ("gradient checkpointing", "on" if self.checkpointing else "off"),
+            ("batch", f"{self.micro_batch} rows x {self.accumulation} accumulated x {self.world} = "
+                      f"{self.micro_batch * self.accumulation * self.world}"),
+            ("memory estimate", f"{self.total / GIB:.2f} GiB of {self.free / GIB:.1f} GiB free ("
+                                + ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.estimate.items()) + ")"),
+        ]
+
+
+def best_device(device: str = "auto") -> torch.device:
+    """The device asked for; `auto` takes this process's accelerator where there is one."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def torch_dtype(name: str):
+    """The torch dtype of a name; `auto` is float32, the dtype in which nothing is lost."""
+    return DTYPES.get(name, torch.float32)
+
+
+def world_size() -> int:
+    """Number of processes that a launcher started; 1 for a direct run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether bf16 is a native format of the device. On a CPU without it bf16 is 10 to 15 times slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
+    """(precision, reason). On a CPU `auto` stays float32 even where bf16 exists: small models gain nothing from it."""
+    if asked == "bfloat16" and not native_bfloat16(device):
+        raise Refused(f"bfloat16 is not native on this {device.type}", where="hardware.precision", expected="auto or float32",
+                      do="It would be emulated and many times slower.")
+    if asked != "auto":
+        return asked, "asked for"
+    if device.type == "cuda" and native_bfloat16(device):
+        return "bfloat16", "native on this GPU"
+    return "float32", "exact on this device"
+
+
+def choose_threads(asked: str | int, device: torch.device) -> int:
+    """Threads for this process: the cores that it may use, shared among the processes of this machine."""
+    if asked != "auto":
+        return int(asked)
+    if os.environ.get("OMP_NUM_THREADS"):
+        return int(os.environ["OMP_NUM_THREADS"])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))) if device.type == "cpu" else min(cores, 8)
+
+
+def free_memory(device: torch.device) -> int:
+    """Free bytes on the device; for a CPU what the system can give without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def estimate(shape: ModelShape, *, rows: int, length: int, precision: str, weights: str, checkpointing: bool) -> dict[str, int]:
+    """Peak bytes by part for `rows` sequences of `length` tokens in one micro-batch."""
+    tokens, width = rows * length, BYTES[precision]
+    weight_bytes = shape.weight_bits / 8 * 1.1 if shape.weight_bits else BYTES[weights]
+    per_token = 34 * width / 2 * shape.hidden
+    kept = 2 * width * shape.hidden * shape.layers + per_token if checkpointing else per_token * shape.layers
+    head = 3 * 4 * min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
+    return {"weights": int(shape.parameters * weight_bytes) * shape.copies, "training": 12 * shape.trained,
+            "activations": int(tokens * kept), "logits": head}
+
+
+def choose_micro_batch(asked: str | int, per_process: int, fits) -> int:
+    """The largest divisor of the rows per process that `fits(rows)`; at least 1."""
+    if asked != "auto":
+        if per_process % int(asked):
+            raise Refused(f"{asked} rows do not divide the {per_process} rows of one process", where="hardware.micro_batch",
+                          expected="a divisor, so that the effective batch is kept")
+        return int(asked)
+    divisors = [rows for rows in range(per_process, 0, -1) if per_process % rows == 0]
+    return next((rows for rows in divisors if fits(rows)), 1)
+
+
+def make_plan(hardware, shape: ModelShape, *, batch_size: int, length: int, sequences: int, attention: str, weights: str,
+              full: bool) -> Plan:
+    """Decides everything for one run.
+
+    Args:
+        hardware: the config's `hardware` section.
+        length: tokens of the longest row. sequences: model rows per data row (2 for a pair).
+        weights: dtype of the base's weights as configured; `auto` is bf16 for a frozen base on a bf16 GPU, else float32.
+    """
+    device = best_device(hardware.device)
+    precision, reason = choose_precision(hardware.precision, device)
+    if weights == "auto":
+        weights = precision if precision == "bfloat16" and not full else "float32"
+    world = world_size()
+    if batch_size % world:
+        raise Refused(f"{batch_size} rows cannot be shared among {world} processes", where="training.batch_size",
+                      expected=f"a multiple of {world}")
+    free = free_memory(device)
+
+    def needs(rows: int, on: bool) -> dict[str, int]:
+        return estimate(shape, rows=rows * sequences, length=length, precision=precision, weights=weights, checkpointing=on)
+
+    on = hardware.checkpointing == "on"
+    if hardware.checkpointing == "auto":  # only where one row does not fit without it
+        on = sum(needs(1, False).values()) > SHARE * free
+    micro = choose_micro_batch(hardware.micro_batch, batch_size // world, lambda rows: sum(needs(rows, on).values()) <= SHARE * free)
+    plan = Plan(device.type, precision, weights, attention, on, choose_threads(hardware.threads, device), world, micro,
+                batch_size // world // micro, hardware.deterministic, needs(micro, on), free, [f"precision: {reason}"])
+    if plan.total > free:
+        plan.reasons.append("the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch")
+    return plan
+
+
+def apply(plan: Plan) -> None:
+    """Sets threads and determinism for this process."""
+    torch.set_num_threads(plan.threads)
+    if plan.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def half_micro_batch(plan: Plan) -> Plan:
+    """The plan after an out-of-memory: half the micro-batch, twice the accumulation, the same effective batch."""
+    micro = next(rows for rows in range(plan.micro_batch // 2, 0, -1) if (plan.micro_batch * plan.accumulation) % rows == 0)
+    plan.accumulation, plan.micro_batch = plan.micro_batch * plan.accumulation // micro, micro
+    plan.reasons.append(f"out of memory: micro-batch {micro}, accumulation {plan.accumulation}")
+    return plan

@@ -1,0 +1,268 @@
+"""Models from a hub id, a folder or a run: base, adapter, head and tokenizer together, and the proof after saving."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from data_recipes.errors import Failed, Refused
+from data_recipes.render import Preparation, Renderer, prepare_tokenizer
+
+from alignment.adapters import HEAD_TASK, TRUNK_TASK, head_name, load_adapter_file, put_adapter
+from alignment.hardware import best_device, torch_dtype
+from alignment.runs import check_base
+from alignment.sources import Source, base_of, hub_refusal, resolve
+
+# How far a model read back may be from the one in memory: its own arithmetic's noise, by dtype.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+
+
+@dataclass
+class Loading:
+    """How a model is loaded; the `model` section in plain arguments."""
+
+    dtype: str = "auto"
+    quantisation: str = "none"
+    attention: str = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+    base: str | None = None
+
+
+@dataclass
+class Loaded:
+    """A model in evaluation mode on its device, with the tokenizer and the template it was trained with."""
+
+    model: torch.nn.Module
+    tokenizer: object
+    source: Source
+    base: Source
+    preparation: Preparation
+    options: dict = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def stop_ids(self) -> list[int]:
+        return list(self.preparation.stop_ids)
+
+    def renderer(self, **overrides) -> Renderer:
+        """The renderer with the run's own options (system prompt, tools, thinking), some of them overruled."""
+        return Renderer.from_options(self.tokenizer, self.options, **overrides)
+
+
+def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_tokens: tuple[str, ...] = ()):
+    """The tokenizer with its template and pad token prepared; returns (tokenizer, Preparation)."""
+    holder = source if _has_tokenizer(source) else base_of(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            holder.name, revision=holder.revision, trust_remote_code=trust_remote_code
+        )
+    except OSError as error:
+        raise _load_refusal(holder, error) from error
+    return tokenizer, prepare_tokenizer(tokenizer, add_tokens=add_tokens)
+
+
+def _has_tokenizer(source: Source) -> bool:
+    return source.kind == "hub" or any(source.path.glob("tokenizer*.json"))
+
+
+def load_config(base: Source, *, trust_remote_code: bool = False):
+    """The base's transformers config: enough for plans and counts, without weights."""
+    try:
+        return AutoConfig.from_pretrained(base.name, revision=base.revision, trust_remote_code=trust_remote_code)
+    except OSError as error:
+        raise _load_refusal(base, error) from error
+
+
+def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Module:
+    """The base weights, as a causal model or (with `head`) with a scalar score head that starts at zero."""
+    maker, extra = AutoModelForCausalLM, {}
+    if head:
+        maker, extra = AutoModelForSequenceClassification, {"num_labels": 1}
+    if how.attention != "auto":
+        extra["attn_implementation"] = how.attention
+    if how.quantisation != "none":
+        extra["quantization_config"] = _quantisation(how.quantisation)
+    try:
+        model, report = maker.from_pretrained(
+            base.name, revision=base.revision, dtype=torch_dtype(how.dtype), use_safetensors=True,
+            trust_remote_code=how.trust_remote_code, output_loading_info=True, **extra,
+        )
+    except OSError as error:
+        raise _load_refusal(base, error) from error
+    _check_loading(report, base, head_name(model) if head else None)
+    if head and any(name.startswith(head_name(model)) for name in report["missing_keys"]):
+        torch.nn.init.zeros_(model.get_submodule(head_name(model)).weight)
+    return model if how.quantisation != "none" else model.to(best_device(how.device))
+
+
+def _check_loading(report: dict, base: Source, head: str | None) -> None:
+    """A weight that is missing would be random, silently: only the new score head may be."""
+    missing = [name for name in report["missing_keys"] if not (head and name.startswith(head))]
+    if missing:
+        raise Refused(f"{len(missing)} weights are missing from the model, first '{sorted(missing)[0]}'", where=base.name,
+                      expected="a whole model in safetensors")
+
+
+def _quantisation(kind: str):
+    """bitsandbytes settings: NF4 with double quantisation as in QLoRA (arXiv 2305.14314, section 3), or LLM.int8."""
+    from transformers import BitsAndBytesConfig
+
+    if kind == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16)
+
+
+def _load_refusal(source: Source, error: OSError) -> Refused:
+    if source.kind == "hub":
+        return hub_refusal(source, error)
+    return Refused(f"the model cannot be loaded ({str(error).splitlines()[0][:200]})", where=source.name,
+                   expected="a transformers folder with safetensors weights and a tokenizer",
+                   do="A model that is kept as .bin has to be saved as safetensors first: pickled weights run code when read.")
+
+
+def load_policy(source: Source | str | Path, **how) -> Loaded:
+    """Base and adapter as a causal model in evaluation mode. Keyword arguments are those of `Loading`.
+
+    Raises:
+        Refused: the source is a reward run, its base is not there or has changed, or nothing can be loaded.
+    """
+    return _load(source, Loading(**how), head=False)
+
+
+def load_scorer(source: Source | str | Path, **how) -> Loaded:
+    """Base, adapter and trained score head as a scoring model in evaluation mode.
+
+    Raises:
+        Refused: where the folder holds no trained score head; a random one would score noise.
+    """
+    return _load(source, Loading(**how), head=True)
+
+
+def load_run(path: str | Path, **how) -> Loaded:
+    """Loads a run by its folder: a policy, or a scorer where it is a reward run."""
+    source = resolve(path)
+    return load_scorer(source, **how) if is_scorer(source) else load_policy(source, **how)
+
+
+def is_scorer(source: Source) -> bool:
+    """Whether the source holds a score head."""
+    if source.is_adapter:
+        return source.adapter_config().get("task_type") == HEAD_TASK
+    return any("SequenceClassification" in name for name in load_config(source).architectures or [])
+
+
+def _load(source: Source | str | Path, how: Loading, *, head: bool) -> Loaded:
+    source = source if isinstance(source, Source) else resolve(source)
+    if is_scorer(source) != head:
+        raise Refused("this holds a score head, no policy" if not head else "this holds no trained score head",
+                      where=source.text, expected="a policy" if not head else "a reward run or a folder with a score head")
+    base = base_of(source, base=how.base)
+    check_base(source, base)
+    model = load_base(base, how, head=head)
+    if source.is_adapter:
+        model = attach_for_inference(model, source, head=head)
+    tokenizer, preparation = load_tokenizer(source, trust_remote_code=how.trust_remote_code)
+    set_special_ids(model, tokenizer, preparation)
+    options = ((source.manifest or {}).get("template") or {}).get("options") or {}
+    return Loaded(model.eval(), tokenizer, source, base, preparation, options)
+
+
+def attach_for_inference(model: torch.nn.Module, source: Source, *, head: bool) -> PeftModel:
+    """The source's adapter on its base, frozen, with every tensor proven to have arrived."""
+    folder = adapter_folder(source)
+    state = load_adapter_file(folder)
+    wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    put_adapter(wrapped, state, "default")
+    task = source.adapter_config().get("task_type")
+    if task != (HEAD_TASK if head else TRUNK_TASK):
+        raise Refused(f"the adapter is of task type {task}", where=source.text, expected=HEAD_TASK if head else TRUNK_TASK)
+    return wrapped
+
+
+def adapter_folder(source: Source) -> Path:
+    """The folder with the adapter's files, fetched from the hub where it is there."""
+    if source.kind != "hub":
+        return source.path
+    from huggingface_hub import snapshot_download
+
+    patterns = ["adapter_config.json", "adapter_model.safetensors"]
+    return Path(snapshot_download(source.hub_id, revision=source.revision, allow_patterns=patterns))
+
+
+def set_special_ids(model: torch.nn.Module, tokenizer, preparation: Preparation) -> None:
+    """Writes pad and stop ids where transformers looks for them: a scorer needs the pad id to find the last token."""
+    config = model.config.get_text_config()
+    config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = list(preparation.stop_ids)
+
+
+# ------------------------------------------------------------------------------------------------------- proof on saving
+
+
+def outputs(model: torch.nn.Module, rows: list[list[int]]) -> torch.Tensor:
+    """Logits (or scores) of each row alone at its last position, float32 on the CPU, shape (rows, vocabulary or 1).
+
+    Rows go through one by one: no padding, so that a difference is the model's.
+    """
+    was_training = model.training
+    model.eval()
+    seen = []
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([row], device=next(model.parameters()).device)
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+            seen.append((logits if logits.dim() == 2 else logits[:, -1]).float().cpu())
+    model.train(was_training)
+    return torch.cat(seen)
+
+
+def tolerance_of(model: torch.nn.Module) -> float:
+    """The read-back tolerance for the dtype of the model's weights."""
+    return TOLERANCE[next(p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype in TOLERANCE)]
+
+
+def compare(expected: torch.Tensor, seen: torch.Tensor, *, tolerance: float, what: str) -> float:
+    """Largest distance relative to the size of the outputs. Raises Failed beyond `tolerance` or at a non-finite value."""
+    scale = max(1.0, expected.abs().max().item())
+    distance = (expected - seen).abs().max().item() / scale
+    if not distance <= tolerance:  # written so that a NaN fails too
+        raise Failed(f"{what} differs by {distance:.2e}", expected=f"at most {tolerance:.0e}",
+                     do="The result was not kept; please report this with the manifest.")
+    return distance
+
+
+def check_finite(model: torch.nn.Module) -> None:
+    """Raises Failed where a trained weight is not finite: no file with a NaN is ever written as a result."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            raise Failed(f"the weight '{name}' is not finite", do="Lower the learning rate; the last good checkpoint is kept.")
+
+
+def save_and_prove(model: torch.nn.Module, tokenizer, folder: Path, probe: list[list[int]], reload: Callable) -> float:
+    """Saves model and tokenizer to `folder`, reads them back with `reload(folder)` and compares on the probe rows.
+
+    Returns the largest relative distance. Raises Failed where it is beyond the tolerance.
+    """
+    check_finite(model)
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form; ours is written from the manifest
+    expected = outputs(model, probe)
+    return compare(expected, outputs(reload(folder), probe), tolerance=tolerance_of(model), what="the model read back from disk")
