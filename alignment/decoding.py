@@ -1,0 +1,64 @@
+"""How answers are decoded: one set of settings for generation, evaluation and chat. Light: no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+from data_recipes.errors import Refused
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Settings of one decoding.
+
+    max_new_tokens: tokens at most, stop token included.
+    temperature: 0 is greedy; else the logits are divided by it.
+    top_p: the smallest set of tokens whose probability reaches it (nucleus sampling, Holtzman et al. 2020); 1 is off.
+    top_k: the k most probable tokens; 0 is off.
+    seed: the random numbers of each row come from it and the row's key, never from the batch.
+
+    A folder's `generation_config.json` is not read: what is printed here is all that is applied.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.max_new_tokens >= 1, "max_new_tokens", "1 or more", self.max_new_tokens)
+        _require(0 <= self.temperature < float("inf"), "temperature", "0 (greedy) or more", self.temperature)
+        _require(0 < self.top_p <= 1, "top_p", "above 0, at most 1 (off)", self.top_p)
+        _require(self.top_k >= 0, "top_k", "0 (off) or more", self.top_k)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0
+
+    def as_dict(self) -> dict:
+        """JSON-able settings, as recorded."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One line that says all settings."""
+        if self.greedy:
+            return f"greedy, at most {self.max_new_tokens} new tokens"
+        return (
+            f"sampling at temperature {self.temperature:g}, top_p {self.top_p:g}, top_k {self.top_k or 'off'}, "
+            f"seed {self.seed}, at most {self.max_new_tokens} new tokens"
+        )
+
+
+def row_seed(seed: int, *key: object) -> int:
+    """A 63-bit seed for one row from the run's seed and the row's key (its index, the sample's number)."""
+    text = "/".join(map(str, (seed, *key)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _require(holds: bool, key: str, expected: str, seen: object) -> None:
+    if not holds:
+        raise Refused(f"{key} cannot be {seen}", where=key, expected=expected)
