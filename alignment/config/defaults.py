@@ -1,0 +1,70 @@
+"""The defaults that differ by stage or by kind of adapter, each with where it comes from.
+
+`learning_rate: auto` takes the figure for the stage and for adapter or full tuning; `align config show` prints it with
+its source. Presets for common sizes lie under `configs/` and repeat the same sources.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+STAGES = ("sft", "reward", "dpo")
+
+
+class Default(NamedTuple):
+    """A figure and its source."""
+
+    value: Any
+    source: str
+
+
+TRL_SFT = "TRL's own commands, trl/scripts/sft.py"
+TRL_REWARD = "TRL's own commands, examples/scripts/reward_modeling.py"
+TRL_DPO = "TRL's own commands, trl/scripts/dpo.py"
+QLORA = "QLoRA, Dettmers et al. 2023, table 9"
+REGRET = "LoRA Without Regret, Schulman et al. 2025: ten times the rate of full tuning"
+INSTRUCT = "InstructGPT, Ouyang et al. 2022, appendix C"
+DPO_PAPER = "DPO, Rafailov et al. 2023, appendix B"
+TULU = "Tulu 3, Lambert et al. 2024, table of DPO settings"
+
+LEARNING_RATES: dict[tuple[str, str], Default] = {
+    ("sft", "adapter"): Default(2e-4, f"{TRL_SFT}; {QLORA}; {REGRET}"),
+    ("sft", "full"): Default(2e-5, f"{TRL_SFT}; Stanford Alpaca's training command"),
+    ("reward", "adapter"): Default(1e-4, f"{TRL_REWARD}; {REGRET}"),
+    ("reward", "full"): Default(1e-5, f"{TRL_REWARD}; {INSTRUCT} (9e-6)"),
+    ("dpo", "adapter"): Default(5e-6, f"{TRL_DPO}; alignment-handbook, recipe zephyr-7b-dpo-qlora"),
+    ("dpo", "full"): Default(5e-7, f"{TRL_DPO}; {TULU}; alignment-handbook, recipe zephyr-7b-beta"),
+}
+
+BY_STAGE: dict[tuple[str, str], Default] = {
+    ("sft", "training.epochs"): Default(3.0, "Stanford Alpaca's training command; transformers' default"),
+    ("reward", "training.epochs"): Default(1.0, f"{INSTRUCT}: more epochs overfit a reward model"),
+    ("dpo", "training.epochs"): Default(1.0, "Tulu 3; alignment-handbook, recipe zephyr-7b-beta"),
+    ("sft", "training.batch_size"): Default(16, f"{QLORA}; LoRA loses by batches of many hundreds (Schulman et al.)"),
+    ("reward", "training.batch_size"): Default(64, INSTRUCT),
+    ("dpo", "training.batch_size"): Default(64, DPO_PAPER),
+}
+
+EVERYWHERE: dict[str, str] = {
+    "adapter.rank": "LoRA Learns Less and Forgets Less, Biderman et al. 2024: 16 is the good small choice",
+    "adapter.alpha": "LoRA Without Regret: 32 at every rank keeps the best learning rate the same",
+    "adapter.dropout": f"{QLORA} (0.05 for large models)",
+    "adapter.targets": "LoRA Without Regret; QLoRA, section 4: all linear layers are needed to match full tuning",
+    "data.max_length": "TRL's default",
+    "training.warmup": "Stanford Alpaca and QLoRA: 0.03 of the steps",
+    "training.schedule": "TRL's and alignment-handbook's recipes",
+    "training.max_grad_norm": "transformers' default",
+    "training.weight_decay": "transformers' default",
+    "dpo.beta": f"{DPO_PAPER}; TRL's default",
+}
+
+
+def learning_rate(stage: str, kind: str) -> Default:
+    """What `auto` means for a stage and an adapter kind (`full` or any adapter)."""
+    return LEARNING_RATES[stage, "full" if kind == "full" else "adapter"]
+
+
+def source_of(stage: str, key: str) -> str:
+    """Where the default of a dotted key comes from; empty where it is a plain choice."""
+    found = BY_STAGE.get((stage, key))
+    return found.source if found else EVERYWHERE.get(key, "")

@@ -1,0 +1,219 @@
+"""The schema: one section a class, one stage a class. Every key says in one line what it does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from alignment.config.defaults import BY_STAGE
+from alignment.config.values import AsNumber, AsWhole, Section, Several, Switch
+
+Names = Annotated[list[str], Several]
+LossType = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]
+
+
+class Model(Section):
+    """Which model is tuned, and how it is held in memory."""
+
+    path: str = Field("", description="hub id, model folder or run; the same as --model")
+    revision: str | None = Field(None, description="hub revision: branch, tag or commit")
+    base: str | None = Field(None, description="where the local base model lies now, if it was moved")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type of the loaded weights; auto follows hardware.precision"
+    )
+    quantisation: Literal["none", "4bit", "8bit"] = Field(
+        "none", description="load the base in 4 or 8 bits (bitsandbytes; adapters only)"
+    )
+    attention: str = Field("auto", description="attention code by transformers' names (sdpa, eager, ...)")
+    trust_remote_code: Switch = Field(False, description="run Python code that comes with the model: never by default")
+    add_tokens: Names = Field([], description="special tokens to add; both whole embedding matrices then go to the adapter")
+
+
+class Data(Section):
+    """Which rows are read, checked and rendered."""
+
+    train: Annotated[list[str], Several] = Field(
+        [], description="training file, files or hub data set id; the same as --data"
+    )
+    validation: str | None = Field(None, description="file of held-out rows, instead of a split of the training rows")
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5), AsNumber] = Field(
+        0.05, description="share of the prompts held out where no validation file is given; 0 for none"
+    )
+    format: str = Field("auto", description="format of the rows; auto detects it and says which")
+    max_length: Annotated[int, Field(ge=8), AsWhole] = Field(1024, description="longest row in tokens; longer ones are cut and counted")
+    max_rejected: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(0.0, description="share of bad rows that may be dropped; at 0 any bad row stops the stage")
+    system: str | None = Field(None, description="system prompt put before rows that have none")
+    tools: str | None = Field(None, description="JSON file of tool definitions given to the chat template")
+    thinking: Literal["template", "off", "keep"] = Field(
+        "template", description="reasoning in assistant turns: as the template does, none, or kept in every turn"
+    )
+
+
+class SftData(Data):
+    """As in every stage, and which assistant turns carry loss."""
+
+    train_on: Literal["all", "last"] = Field("all", description="assistant turns that carry loss: all of them or the last")
+
+
+class Adapter(Section):
+    """What is trained on top of the base."""
+
+    kind: Literal["lora", "rslora", "dora", "full"] = Field("lora", description="kind of adapter, or full for all weights")
+    rank: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rank of the adapter's matrices")
+    alpha: Annotated[float, Field(gt=0.0), AsNumber] = Field(32.0, description="scale: alpha / rank (rsLoRA: alpha / square root of rank)")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(0.05, description="dropout before the adapter's matrices")
+    targets: str | list[str] = Field("all-linear", description="layers with an adapter: all-linear, names, or a pattern")
+    on_parent: Literal["continue", "merge"] = Field(
+        "continue", description="parent run with an adapter: tune a copy of it, or merge it and start a fresh one"
+    )
+
+
+class Training(Section):
+    """How long, how fast and in what steps. Batch size and epochs differ by stage, see the classes below."""
+
+    learning_rate: Annotated[float, Field(gt=0.0), AsNumber] | Literal["auto"] = Field(
+        "auto", description="peak learning rate; auto by stage and adapter kind"
+    )
+    epochs: Annotated[float, Field(gt=0.0), AsNumber] = Field(1.0, description="passes over the training rows")
+    max_steps: Annotated[int, Field(ge=1), AsWhole] | None = Field(None, description="stop after so many optimizer steps instead")
+    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rows (or pairs) an optimizer step, over all devices")
+    warmup: Annotated[float, Field(ge=0.0), AsNumber] = Field(0.03, description="below 1 a share of the steps, otherwise a number of steps")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    weight_decay: Annotated[float, Field(ge=0.0), AsNumber] = Field(0.0, description="AdamW's weight decay")
+    max_grad_norm: Annotated[float, Field(gt=0.0), AsNumber] = Field(1.0, description="gradients are clipped to this norm")
+    save_every: Annotated[int, Field(ge=1), AsWhole] = Field(100, description="optimizer steps between checkpoints")
+    keep_checkpoints: Annotated[int, Field(ge=1), AsWhole] = Field(2, description="complete checkpoints kept while training")
+    eval_every: Annotated[int, Field(ge=1), AsWhole] | None = Field(
+        None, description="optimizer steps between evaluations; null: at each epoch's end"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32), AsWhole] = Field(42, description="seed of split, order, adapter and dropout")
+    group_by_length: Switch = Field(True, description="batches of rows of like length: less padding")
+
+
+class SftTraining(Training):
+    """Supervised tuning: several passes."""
+
+    epochs: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        BY_STAGE["sft", "training.epochs"].value, description="passes over the training rows"
+    )
+
+
+class PairTraining(Training):
+    """Reward and DPO: one pass in larger batches."""
+
+    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
+        BY_STAGE["reward", "training.batch_size"].value, description="pairs an optimizer step, over all devices"
+    )
+
+
+class Hardware(Section):
+    """What is decided by itself, printed and recorded unless it is said here."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type of the arithmetic; bfloat16 only where the processor has it natively"
+    )
+    checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto", description="gradient checkpointing: recompute activations to save memory"
+    )
+    threads: Annotated[int, Field(ge=1), AsWhole] | Literal["auto"] = Field("auto", description="processor threads")
+    micro_batch: Annotated[int, Field(ge=1), AsWhole] | Literal["auto"] = Field(
+        "auto", description="rows in memory at once; the effective batch stays training.batch_size"
+    )
+    deterministic: Switch = Field(False, description="only deterministic kernels: resumes to the bit on a GPU, slower")
+
+
+class Reward(Section):
+    """The reward stage's own settings."""
+
+    center_coefficient: Annotated[float, Field(ge=0.0), AsNumber] = Field(
+        0.0, description="pulls the mean score of a pair to zero (Eisenstein et al. 2023; 0.01 is usual)"
+    )
+
+
+class Dpo(Section):
+    """The DPO stage's own settings."""
+
+    beta: Annotated[float, Field(gt=0.0), AsNumber] = Field(0.1, description="distance from the reference: higher stays closer")
+    loss_type: Annotated[list[LossType], Several, Field(min_length=1)] = Field(
+        ["sigmoid"], description="TRL's loss or losses (sigmoid is the DPO paper's)"
+    )
+    loss_weights: Annotated[list[Annotated[float, AsNumber]], Several] | None = Field(None, description="weight of each loss, if several")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5), AsNumber] = Field(
+        0.0, description="share of labels taken to be flipped (robust and exo_pair losses)"
+    )
+    precompute_reference: Switch = Field(False, description="score the reference once before training, then forget it")
+
+
+class StageConfig(Section):
+    """What all stages share. Made by `alignment.config.load`, which also knows where each value came from."""
+
+    model: Model = Field(default_factory=Model, description="which model is tuned")
+    data: Data = Field(default_factory=Data, description="which rows are read")
+    adapter: Adapter = Field(default_factory=Adapter, description="what is trained on top of the base")
+    training: Training = Field(default_factory=Training, description="how long, how fast, in what steps")
+    trainer: dict[str, Any] = Field({}, description="other arguments by TRL's own names, checked")
+    hardware: Hardware = Field(default_factory=Hardware, description="auto unless said")
+    report_to: Annotated[list[Literal["trackio", "tensorboard", "wandb"]], Several] = Field(
+        [], description="trackers besides metrics.jsonl"
+    )
+    _stage: str = PrivateAttr("")
+    _tree: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """`sft`, `reward` or `dpo`."""
+        return self._stage
+
+    def given(self, key: str) -> bool:
+        """Whether somebody wrote this dotted key; a default or an inherited value was not given."""
+        return key in self._origins
+
+    def origin(self, key: str) -> str:
+        """Where a value was written (`file.yaml:3`, `--lr`, `--set training.seed`); empty for defaults."""
+        return self._origins.get(key, "")
+
+    def resolved(self) -> dict[str, Any]:
+        """All keys and values as plain JSON-able types: what the manifest and config.yaml hold."""
+        return self.model_dump(mode="json")
+
+    def with_values(self, changes: dict[str, Any]) -> StageConfig:
+        """A copy with some dotted keys set by the suite itself, such as an adapter kind taken from the parent run.
+
+        `learning_rate: auto` is resolved anew; the changed keys do not count as given.
+        """
+        from alignment.config.loading import build, set_key
+
+        tree = {name: dict(value) if isinstance(value, dict) else value for name, value in self._tree.items()}
+        for key, value in changes.items():
+            set_key(tree, key, value)
+        return build(self._stage, tree, self._origins)
+
+
+class SftConfig(StageConfig):
+    """`align sft`."""
+
+    data: SftData = Field(default_factory=SftData, description="which rows are read")
+    training: SftTraining = Field(default_factory=SftTraining, description="how long, how fast, in what steps")
+
+
+class RewardConfig(StageConfig):
+    """`align reward`."""
+
+    training: PairTraining = Field(default_factory=PairTraining, description="how long, how fast, in what steps")
+    reward: Reward = Field(default_factory=Reward, description="the reward stage's own")
+
+
+class DpoConfig(StageConfig):
+    """`align dpo`."""
+
+    training: PairTraining = Field(default_factory=PairTraining, description="how long, how fast, in what steps")
+    dpo: Dpo = Field(default_factory=Dpo, description="the DPO stage's own")
+
+
+CONFIGS: dict[str, type[StageConfig]] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig}
