@@ -1,0 +1,78 @@
+"""Is a reward model as sure as it is right? And the scale of its scores. Only numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reward.intervals import wilson
+
+BINS = 10
+
+
+def sigmoid(x) -> np.ndarray:
+    """1 / (1 + exp(-x)) in float64, written with tanh, which does not overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64)))
+
+
+def pairwise_confidence(margins_B) -> tuple[np.ndarray, np.ndarray]:
+    """How sure each preference is, and whether it is right.
+
+    p = sigmoid(r_chosen - r_rejected) is the Bradley-Terry probability of the label; confidence = max(p, 1 - p);
+    correct = 1 where the margin is positive, 1/2 where it is zero.
+
+    Args:
+        margins_B: r_chosen - r_rejected, shape (B,).
+
+    Returns:
+        confidence in [0.5, 1] and correct in {0, 0.5, 1}, shape (B,) each.
+    """
+    margins_B = np.asarray(margins_B, dtype=np.float64)
+    assert margins_B.ndim == 1, margins_B.shape
+    return sigmoid(np.abs(margins_B)), 0.5 * (1.0 + np.sign(margins_B))
+
+
+def expected_calibration_error(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.5) -> float:
+    """ECE = sum_b n_b / N * |accuracy_b - confidence_b| over bins of equal width on [lowest, 1].
+
+    Naeini et al. (2015); Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599, equation 3.
+    """
+    total = len(np.asarray(confidence_B))
+    parts = reliability(confidence_B, correct_B, bins=bins, lowest=lowest)
+    return float(sum(part["count"] / total * abs(part["accuracy"] - part["confidence"]) for part in parts))
+
+
+def reliability(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.5) -> list[dict]:
+    """The reliability diagram's bins that hold rows: from, to, count, mean confidence, accuracy and its Wilson bounds."""
+    confidence_B, correct_B = (np.asarray(x, dtype=np.float64) for x in (confidence_B, correct_B))
+    assert confidence_B.shape == correct_B.shape and confidence_B.ndim == 1, (confidence_B.shape, correct_B.shape)
+    edges = np.linspace(lowest, 1.0, bins + 1)
+    index_B = np.clip(np.searchsorted(edges, confidence_B, side="right") - 1, 0, bins - 1)
+    return [_bin(edges[b], edges[b + 1], confidence_B[index_B == b], correct_B[index_B == b])
+            for b in range(bins) if (index_B == b).any()]
+
+
+def _bin(start: float, stop: float, confidence_N, correct_N) -> dict:
+    share = wilson(float(correct_N.sum()), len(correct_N))
+    return {"from": float(start), "to": float(stop), "count": len(correct_N), "confidence": float(confidence_N.mean()),
+            "accuracy": share.value, "low": share.low, "high": share.high}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of a reward model's scores, to bring different models to one scale."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, scores_B) -> Scale:
+        """From held-out scores, chosen and rejected together; std is the population's."""
+        scores_B = np.asarray(scores_B, dtype=np.float64)
+        assert scores_B.ndim == 1 and len(scores_B), scores_B.shape
+        return cls(float(scores_B.mean()), float(scores_B.std()))
+
+    def normalise(self, scores_B) -> np.ndarray:
+        """(score - mean) / std; a constant scorer stays at 0 instead of dividing by nothing."""
+        return (np.asarray(scores_B, dtype=np.float64) - self.mean) / (self.std or 1.0)

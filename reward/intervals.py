@@ -1,0 +1,127 @@
+"""Intervals for what is measured: Wilson for shares, the percentile bootstrap over prompts for everything else.
+
+The prompt is the unit that is drawn again, since several samples or seeds of one prompt are no independent evidence.
+Only numpy; every bootstrap takes a seed and gives the same interval for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 2000
+CHUNK_CELLS = 4_000_000  # draws x units held at once: 32 MB of float64
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, its bounds, the confidence level and the number of independent units behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    level: float = LEVEL
+
+    def as_dict(self) -> dict:
+        """The JSON form."""
+        return asdict(self)
+
+    def text(self, *, percent: bool = False, digits: int = 2) -> str:
+        """For people: `61.2 % [55.0, 67.1]` or `0.43 [0.31, 0.55]`."""
+        if percent:
+            return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def wilson(successes: float, n: int, *, level: float = LEVEL) -> Interval:
+    """Score interval of a share.
+
+    centre = (p + z^2/2n) / (1 + z^2/n);  half = z / (1 + z^2/n) * sqrt(p(1-p)/n + z^2/4n^2)
+
+    Wilson, Probable inference, JASA 22 (1927), as recommended for small n by Brown, Cai and DasGupta (2001). Unlike the
+    normal interval it keeps inside [0, 1] and does not shrink to a point at 0 or n successes.
+
+    Args:
+        successes: may be fractional, where a tie counts half.
+        n: number of independent trials, at least 1.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"successes in [0, n] and n >= 1 are needed, not {successes} of {n}")
+    z, share = _z(level), successes / n
+    shrink = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), n, level)
+
+
+def bootstrap_mean(values_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap of a mean over prompts (Efron and Tibshirani 1993, section 13.3).
+
+    Args:
+        values_P: one number a prompt, shape (P,).
+    """
+    values_P = _vector(values_P)
+    return bootstrap(values_P.mean, lambda draw_RP: values_P[draw_RP].mean(axis=1), len(values_P), seed, resamples, level)
+
+
+def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap of mean(ours - theirs), both measured on the same prompts, shape (P,) each."""
+    ours_P, theirs_P = _vector(ours_P), _vector(theirs_P)
+    if ours_P.shape != theirs_P.shape:
+        raise ValueError(f"pairs are needed, not {len(ours_P)} and {len(theirs_P)} values")
+    return bootstrap_mean(ours_P - theirs_P, seed=seed, resamples=resamples, level=level)
+
+
+def bootstrap_ratio(sums_P, counts_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap of sum(sums) / sum(counts) over rows: a loss per token, say. Both of shape (P,)."""
+    sums_P, counts_P = _vector(sums_P), _vector(counts_P)
+    if sums_P.shape != counts_P.shape:
+        raise ValueError(f"pairs are needed, not {len(sums_P)} and {len(counts_P)} values")
+
+    def of(draw_RP):
+        return sums_P[draw_RP].sum(axis=1) / counts_P[draw_RP].sum(axis=1)
+
+    return bootstrap(lambda: sums_P.sum() / counts_P.sum(), of, len(sums_P), seed, resamples, level)
+
+
+def bootstrap(
+    value: Callable[[], float], of_draws: Callable[[np.ndarray], np.ndarray], units: int,
+    seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL,
+) -> Interval:
+    """Percentile bootstrap of any statistic.
+
+    Args:
+        value: the statistic of the data themselves.
+        of_draws: takes indices of shape (R, P) and gives R statistics; called on chunks, to bound the memory.
+        units: P, what is drawn with replacement.
+    """
+    rng, each = np.random.default_rng(seed), max(1, CHUNK_CELLS // units)
+    sizes = [min(each, resamples - start) for start in range(0, resamples, each)]
+    drawn = np.concatenate([of_draws(rng.integers(units, size=(size, units))) for size in sizes])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value()), float(low), float(high), units, level)
+
+
+def mean_or_share(values_P, *, seed: int = 0, level: float = LEVEL) -> Interval:
+    """Wilson where every value is 0 or 1, so that 0 of 40 has an honest upper bound; the bootstrap elsewhere."""
+    values_P = _vector(values_P)
+    if np.isin(values_P, (0.0, 1.0)).all():
+        return wilson(float(values_P.sum()), len(values_P), level=level)
+    return bootstrap_mean(values_P, seed=seed, level=level)
+
+
+def _z(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _vector(values) -> np.ndarray:
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+        raise ValueError(f"a non-empty vector of finite numbers is needed, not shape {vector.shape}")
+    return vector
