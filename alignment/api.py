@@ -1,0 +1,52 @@
+"""The stages from Python: the same checks and the same results as the command line.
+
+    from alignment import sft, reward_model, dpo
+    sft(model="Qwen/Qwen3-0.6B", data="support.jsonl", output="runs/sft", settings={"training.epochs": 2})
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alignment import preflight
+from alignment.cli.progress import Ui
+from alignment.config import load
+
+
+def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list[str] | None = None, output: str | Path,
+         config: str | Path | None = None, settings: Mapping[str, Any] | None = None, restart: bool = False,
+         dry_run: bool = False, ui: Ui | None = None) -> dict[str, Any]:
+    nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data), **(settings or {})}
+    loaded = load(stage, config, nouns=nouns)
+    preflight.check(loaded, Path(output))
+    run = importlib.import_module(f"alignment.stages.{stage}").run
+    return run(loaded, Path(output), restart=restart, dry_run=dry_run, ui=ui or Ui(quiet=True))
+
+
+def _texts(data: str | Path | list[str] | None) -> list[str] | None:
+    if data is None:
+        return None
+    return [str(item) for item in (data if isinstance(data, list | tuple) else [data])]
+
+
+def sft(**options: Any) -> dict[str, Any]:
+    """Supervised tuning; returns the summary that `align sft --json` prints.
+
+    Args:
+        model, data, output, config: as the command's nouns; `settings` maps dotted keys to values and wins.
+        restart, dry_run: as the flags. `ui`: pass `alignment.cli.progress.Ui()` to see progress.
+    """
+    return _run("sft", **options)
+
+
+def reward_model(**options: Any) -> dict[str, Any]:
+    """Reward training; arguments as for `sft`."""
+    return _run("reward", **options)
+
+
+def dpo(**options: Any) -> dict[str, Any]:
+    """Direct preference optimisation; arguments as for `sft`."""
+    return _run("dpo", **options)

@@ -1,0 +1,119 @@
+"""`align sft`, `align reward`, `align dpo`: parse, check lightly, call the stage, print."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alignment.cli.commands import command, make_ui, output_options
+
+# Texts, not numbers: the schema checks them, so that --lr 1e-4 and training.learning_rate: 1e-4 meet the same rule.
+SHORT_FLAGS: tuple[tuple[str, str, str, str], ...] = (
+    ("--lr", "training.learning_rate", "NUMBER", "Peak learning rate; by default the stage's own."),
+    ("--epochs", "training.epochs", "NUMBER", "Passes over the training rows."),
+    ("--batch-size", "training.batch_size", "N", "Rows an optimizer step, over all devices."),
+    ("--max-steps", "training.max_steps", "N", "Stop after so many optimizer steps instead."),
+    ("--max-length", "data.max_length", "N", "Longest row in tokens."),
+    ("--rank", "adapter.rank", "N", "Rank of the adapter's matrices."),
+    ("--seed", "training.seed", "N", "Seed of split, order, adapter and dropout."),
+    ("--max-rejected", "data.max_rejected", "SHARE", "Share of bad rows that may be dropped."),
+    ("--validation", "data.validation", "FILE", "Held-out rows, instead of a split."),
+)
+
+
+def stage_options(function: Callable) -> Callable:
+    """The options that all stages share, in the order of the help."""
+    options = [
+        click.option("--model", metavar="HUB|DIR|RUN", help="Model to tune: hub id, model folder or run."),
+        click.option("--data", metavar="FILE|HUB", multiple=True, help="Training rows; may be given several times."),
+        click.option("--output", metavar="RUN", required=True, help="Run directory to write."),
+        click.option("--config", "config_path", metavar="FILE", help="YAML file of settings."),
+        click.option("--set", "sets", metavar="KEY=VALUE", multiple=True,
+                     help="One setting, such as adapter.kind=dora; wins over all others; may be repeated."),
+        *(click.option(flag, _python_name(key), metavar=kind, help=text) for flag, key, kind, text in SHORT_FLAGS),
+        click.option("--restart", is_flag=True, help="Start anew; the old run is kept beside."),
+        click.option("--dry-run", is_flag=True, help="Show config, data, steps and memory plan; write nothing."),
+        click.option("--gpus", metavar="N", type=click.IntRange(min=1), help="Start N processes, one a GPU."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _python_name(key: str) -> str:
+    return key.replace(".", "__")
+
+
+def _nouns(options: dict[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of the flags that were given."""
+    flags = {key: options[_python_name(key)] for _, key, _, _ in SHORT_FLAGS}
+    return {"model.path": options["model"], "data.train": list(options["data"]) or None, **flags}
+
+
+def run_stage(stage: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Reads the config, checks what can be checked without torch, and runs the stage (or launches it)."""
+    from alignment import config, preflight
+
+    output = Path(options["output"]).expanduser()
+    settings = config.load(stage, options["config_path"], options["sets"], _nouns(options))
+    preflight.check(settings, output)
+    if (options["gpus"] or 1) > 1:
+        _launch(options["gpus"])
+    run = importlib.import_module(f"alignment.stages.{stage}").run
+    ui = make_ui(options["as_json"])
+    return run(settings, output, restart=options["restart"], dry_run=options["dry_run"], ui=ui)
+
+
+def _launch(gpus: int) -> None:
+    from alignment.cli import boundary, launch
+
+    launch.check(gpus, launch.gpus_present())
+    arguments = click.get_current_context().find_root().obj or sys.argv[1:]
+    raise boundary.Launch(launch.command(gpus, arguments))
+
+
+@command("sft", example="""
+align sft --model Qwen/Qwen3-0.6B --data support.jsonl --output runs/sft
+align sft --model runs/sft --data more.jsonl --output runs/sft2 --lr 1e-4 --set data.train_on=last
+""")
+@stage_options
+@output_options
+def sft_command(**options: Any) -> dict[str, Any]:
+    """Tune a model on demonstrations, conversations or plain text.
+
+    Writes a run directory: an adapter (or a whole model) that the next stages, PEFT and vLLM read. The same command
+    again continues an interrupted run.
+    """
+    return run_stage("sft", options)
+
+
+@command("reward", example="""
+align reward --model runs/sft --data pairs.jsonl --output runs/reward
+""")
+@stage_options
+@output_options
+def reward_command(**options: Any) -> dict[str, Any]:
+    """Train a reward model on chosen and rejected answers.
+
+    A scalar head and an adapter on the same base as the parent run, saved together.
+    """
+    return run_stage("reward", options)
+
+
+@command("dpo", example="""
+align dpo --model runs/sft --data pairs.jsonl --output runs/dpo
+align dpo --model runs/sft --data pairs.jsonl --output runs/ipo --set dpo.loss_type=ipo
+""")
+@stage_options
+@output_options
+def dpo_command(**options: Any) -> dict[str, Any]:
+    """Tune a policy on chosen and rejected answers (direct preference optimisation).
+
+    The reference is the parent policy itself, frozen and pinned by its hash.
+    """
+    return run_stage("dpo", options)

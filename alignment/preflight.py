@@ -1,0 +1,41 @@
+"""What can be refused in a moment, before torch is loaded: missing nouns, files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignment.config import StageConfig
+from alignment.sources import looks_like_path, resolve
+from data_recipes.errors import Refused
+
+DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".txt", ".ndjson")
+
+
+def check(config: StageConfig, output: Path) -> None:
+    """Raises Refused for whatever is missing or stands in the way."""
+    if not config.model.path:
+        raise Refused("no model was named", where="--model", expected="a hub id, a model folder or a run")
+    if not config.data.train:
+        raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
+    resolve(config.model.path, revision=config.model.revision)
+    if config.model.base:
+        resolve(config.model.base)
+    for source in config.data.train:
+        check_data(source, config.origin("data.train") or "--data")
+    if config.data.validation:
+        check_data(config.data.validation, config.origin("data.validation") or "--validation")
+    if config.data.tools and not Path(config.data.tools).expanduser().is_file():
+        raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
+    if output.exists() and not output.is_dir():
+        raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
+
+
+def check_data(text: str, where: str) -> None:
+    """Refuses what can only be meant as a file and is not there; `owner/name` may be a hub data set."""
+    path = Path(text).expanduser()
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise Refused(f"'{text}' is a folder", where=where, expected="a file of rows, or a hub data set id owner/name")
+    if looks_like_path(text) or text.endswith(DATA_ENDINGS):
+        raise Refused(f"there is no file '{text}'", where=where, expected="a file of rows, or a hub data set id owner/name")
