@@ -16,10 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_recipes.errors import Failed, Refused
+from data_recipes.errors import Refused
 from data_recipes.files import sha256_file, sha256_json, write_json
 
-from alignment.sources import MANIFEST, Source, resolve
+from alignment.sources import MANIFEST, Source
 
 FORMAT = 1
 PRIVATE = "private"
@@ -333,13 +333,3 @@ def check_base(source: Source, base: Source) -> None:
             "the base model's files are not those this run was trained on", where=base.path,
             expected=f"content {recorded[:12]}, as recorded by {source.text}", do="Name the right folder with --set model.base=PATH.",
         )
-
-
-def require(condition: bool, what: str, **details: str) -> None:
-    """Raises Failed unless an internal contract holds."""
-    if not condition:
-        raise Failed(what, **details)
-
-
-__all__ = ["Opening", "Run", "check_base", "check_parent", "content_hash", "describe_base", "differences", "lineage",
-           "list_runs", "locked", "move_aside", "open_output", "parent_path", "relative_to_run", "resolve", "versions"]

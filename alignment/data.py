@@ -1,0 +1,159 @@
+"""From data files to what a trainer takes, every row accounted for. Light until a data set is made.
+
+Rows are read and checked before any model is loaded; rendering adds its own refusals (nothing left to train on, too long)
+to the same ledger, so that rows read = rows kept + rows rejected holds from the file to the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_recipes.errors import Refused
+from data_recipes.readers import Ledger, read
+from data_recipes.records import BadRow
+from data_recipes.split import by_prompt, prompt_key
+
+REJECTED = "rejected.jsonl"
+IGNORED = -100  # transformers' label for a token without loss
+
+
+@dataclass
+class RowSet:
+    """Records of one stage before rendering, with their ledgers by part (`train`, `validation`)."""
+
+    train: list
+    validation: list
+    ledgers: dict[str, Ledger]
+    notes: list[str] = field(default_factory=list)
+
+    def fingerprints(self) -> dict:
+        """Content hashes by part: what decides whether the same command may continue."""
+        return {part: [source["sha256"] for source in ledger.sources] for part, ledger in self.ledgers.items()}
+
+    def totals(self) -> dict:
+        """What the manifest keeps."""
+        return {part: ledger.totals() for part, ledger in self.ledgers.items()}
+
+
+@dataclass
+class Rendered:
+    """Token rows of one part, ready for a `datasets.Dataset`, with the counts that are printed."""
+
+    columns: dict[str, list]
+    names: list[str]
+    first: object | None
+    counts: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def dataset(self):
+        """The columns as a `datasets.Dataset` in memory."""
+        from datasets import Dataset
+
+        return Dataset.from_dict(self.columns)
+
+
+def read_rows(section, kind: str, *, seed: int, private: Path) -> RowSet:
+    """Reads training and held-out rows as the `data` section says.
+
+    Args:
+        section: the config's `data` section. kind: "demonstrations", "comparisons" or "prompts".
+        private: the run's private folder, where rejected rows are listed before the refusal.
+    """
+    ledgers = {}
+    train, ledgers["train"] = _read_part(section, section.train, kind, private)
+    notes = []
+    if section.validation:
+        held_out, ledgers["validation"] = _read_part(section, section.validation, kind, private)
+        notes += _overlap(train, held_out)
+    else:
+        train, held_out = by_prompt(train, section.validation_share, seed)
+        if section.validation_share and not held_out:
+            notes.append("no row is held out: all rows have the same prompt")
+    return RowSet(train, held_out, ledgers, notes)
+
+
+def _read_part(section, source, kind: str, private: Path):
+    rows = read(source, kind, format=section.format, max_rejected=section.max_rejected)
+    rows.ledger.check(section.max_rejected, private / REJECTED)
+    return rows.records, rows.ledger
+
+
+def _overlap(train: list, held_out: list) -> list[str]:
+    shared = {prompt_key(record) for record in train} & {prompt_key(record) for record in held_out}
+    if not shared:
+        return []
+    return [f"{len(shared)} prompts of the held-out file are also in the training rows: held-out figures will flatter"]
+
+
+def render_part(records: list, one: Callable[[object], dict], ledger: Ledger | None) -> Rendered:
+    """Renders records with `one(record) -> columns`; a BadRow goes to the ledger.
+
+    `one` also gives `counts`, a dictionary that is summed up (tokens, trained, truncated).
+    """
+    columns: dict[str, list] = {}
+    names, counts, first = [], {"rows": 0, "tokens": 0, "trained": 0, "truncated": 0}, None
+    for record in records:
+        try:
+            row = one(record)
+        except BadRow as error:
+            if ledger is None:
+                raise Refused(f"a row cannot be used: {error}", where=record.where) from error
+            ledger.reject(record.where, error.reason, error.detail, None)
+            ledger.kept -= 1  # it was kept when it was read
+            continue
+        for name, amount in row.pop("counts").items():
+            counts[name] = counts.get(name, 0) + amount
+        for name, value in {**row, "row": len(names)}.items():
+            columns.setdefault(name, []).append(value)
+        names.append(record.where)
+        first = first or record
+    counts["rows"] = len(names)
+    return Rendered(columns, names, first, counts)
+
+
+def demonstration_row(renderer) -> Callable[[object], dict]:
+    """Columns of a supervised row: input_ids and labels, each of the row's length."""
+
+    def one(record) -> dict:
+        made = renderer.demonstration(record)
+        labels = [token if trained else IGNORED for token, trained in zip(made.input_ids, made.trained, strict=True)]
+        size, trained = len(made.input_ids), sum(made.trained)
+        return {"input_ids": made.input_ids, "labels": labels, "length": size,
+                "counts": {"tokens": size, "trained": trained, "truncated": int(made.truncated)}}
+
+    return one
+
+
+def pair_row(renderer, *, whole: bool, margins: bool) -> Callable[[object], dict]:
+    """Columns of a preference row.
+
+    whole: chosen and rejected with their prompt in front (reward); otherwise the prompt stands apart (DPO).
+    margins: whether the rows carry one; TRL's collator looks at the first row of a batch only, so all do or none.
+    """
+
+    def one(record) -> dict:
+        made = renderer.comparison(record)
+        prompt, chosen, rejected = made.prompt_ids, made.chosen_ids, made.rejected_ids
+        sizes = [len(prompt) + len(chosen), len(prompt) + len(rejected)]
+        row = {"chosen_ids": prompt + chosen, "rejected_ids": prompt + rejected} if whole else {
+            "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+        if margins:
+            row["margin"] = record.margin
+        return {**row, "length": max(sizes), "counts": {
+            "tokens": sum(sizes), "trained": len(chosen) + len(rejected), "truncated": int(made.truncated)}}
+
+    return one
+
+
+def use_margins(records: list) -> bool:
+    """Whether the pairs carry a margin. Raises Refused where only some do."""
+    with_margin = sum(record.margin is not None for record in records)
+    if 0 < with_margin < len(records):
+        missing = next(record for record in records if record.margin is None)
+        raise Refused(f"{len(records) - with_margin} of {len(records)} pairs have no margin", where=missing.where,
+                      expected="a margin on every row, or on none")
+    return with_margin > 0

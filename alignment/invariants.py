@@ -1,0 +1,92 @@
+"""What must hold at step 0. A violation stops the run with what was expected and what was seen."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from peft import PeftModel
+
+from data_recipes.errors import Failed
+from reward.scalar import padded_equals_alone
+
+from alignment.data import IGNORED, Rendered
+from alignment.models import outputs, tolerance_of
+
+LN2 = math.log(2)
+
+
+def fresh_adapter_is_identity(model: PeftModel, rows: list[list[int]]) -> float:
+    """A fresh adapter of a kind that starts as the identity changes no logit. Returns the largest relative distance."""
+    with_adapter = outputs(model, rows)
+    with model.disable_adapter():
+        without = outputs(model, rows)
+    return close(with_adapter, without, tolerance_of(model), "a fresh adapter changes the model's logits")
+
+
+def close(seen: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str) -> float:
+    """Raises Failed where two outputs differ by more than `tolerance` relative to their size."""
+    distance = (seen - expected).abs().max().item() / max(1.0, expected.abs().max().item())
+    if not distance <= tolerance:
+        raise Failed(f"step 0: {what} by {distance:.2e}", expected=f"at most {tolerance:.0e}")
+    return distance
+
+
+def trained_tokens_agree(dataset, train: Rendered) -> int:
+    """The labels in the trainer's data set carry as many trained tokens as the data report says."""
+    seen = sum(label != IGNORED for row in dataset["labels"] for label in row)
+    if seen != train.counts["trained"]:
+        raise Failed(f"step 0: the trainer would train {seen:,} tokens", expected=f"{train.counts['trained']:,}, as reported")
+    return seen
+
+
+@torch.no_grad()
+def first_batch(trainer, rows: int) -> tuple[float, dict[str, list[float]]]:
+    """Loss and metrics of the first rows in evaluation mode, without leaving a trace in the trainer's metrics.
+
+    `rows` data rows are collated as one batch.
+    """
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(rows)])
+    batch.pop("row_ids", None)
+    trainer.model.eval()
+    with trainer.compute_loss_context_manager():
+        loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch))
+    seen = {key: list(value) for key, value in trainer._metrics["eval"].items()}
+    trainer._metrics["eval"].clear()
+    trainer.model.train()
+    return loss.item(), seen
+
+
+def margins_are_zero(trainer, losses: list[str], rows: int) -> float:
+    """Policy and reference agree, so that each DPO margin is 0, and the sigmoid loss is ln 2. Returns the loss."""
+    loss, metrics = first_batch(trainer, rows)
+    tolerance = tolerance_of(trainer.model) * 100  # a sum over the tokens of a completion
+    margin = max(abs(value) for value in metrics["rewards/margins"])
+    if not margin <= tolerance:
+        raise Failed(f"step 0: the policy is not its reference, margin {margin:.2e}", expected=f"0 within {tolerance:.0e}")
+    if losses == ["sigmoid"] and not abs(loss - LN2) <= tolerance:
+        raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f} within {tolerance:.0e}")
+    return loss
+
+
+def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: float) -> float:
+    """The head is zero, so that every score is 0 and the loss ln 2; rows padded together score as each one alone.
+
+    With a zero head the second would hold trivially: it is checked with the head set to ones for the moment.
+    `extra`: whether the rows' margins or a centering term move the loss, which then is not ln 2.
+    """
+    loss, metrics = first_batch(trainer, rows)
+    if head.abs().max().item() != 0 or metrics["max_reward"][0] != 0 or metrics["min_reward"][0] != 0:
+        raise Failed("step 0: the score head does not start at zero", expected="a head of zeros")
+    if not extra and not abs(loss - LN2) <= 1e-5:
+        raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
+    with torch.no_grad():
+        head.fill_(1.0)
+        alone = [ids for i in range(rows) for ids in (trainer.train_dataset[i]["chosen_ids"], trainer.train_dataset[i]["rejected_ids"])]
+        try:
+            padded_equals_alone(trainer.model, alone, pad_id=trainer.model.config.get_text_config().pad_token_id,
+                                tolerance=tolerance_of(trainer.model))
+        finally:
+            head.zero_()
+    trainer.model.train()
+    return loss

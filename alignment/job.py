@@ -1,0 +1,124 @@
+"""The light half of a stage: what may start, continue or is done, decided before torch is loaded.
+
+config -> parents' manifests -> rows read and checked -> lock -> the same command or another one?
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_recipes.errors import AlignError, Interrupted
+
+from alignment.cli.progress import Ui
+from alignment.data import RowSet, read_rows
+from alignment.runs import Opening, Run, check_parent, locked, open_output, relative_to_run, versions
+from alignment.sources import Source, resolve
+from alignment.training import processes
+from alignment.training.signals import Signals, caught
+
+# These keys change where things lie or how they are shown, not what comes out; data and models are compared by content.
+NOT_COMPARED = {"model": {"path", "base"}, "data": {"train", "validation"}, "training": {"save_every", "keep_checkpoints"}}
+
+
+@dataclass
+class Job:
+    """One stage at work."""
+
+    stage: str
+    config: Any
+    output: Path
+    source: Source
+    rows: RowSet
+    parents: list[dict]
+    request: dict
+    signals: Signals
+    ui: Ui
+    dry_run: bool = False
+    opening: Opening | None = None
+    begun: bool = field(default=False, init=False)
+
+    @property
+    def run(self) -> Run:
+        return self.opening.run if self.opening else Run(self.output.absolute())
+
+    @property
+    def done(self) -> bool:
+        return self.opening is not None and self.opening.action == "done"
+
+    def mark_running(self, **facts: Any) -> None:
+        """Writes the manifest for the first time, once there is work that can be continued."""
+        self.begun = True
+        if processes.is_first():
+            self.run.write(state="running", request=self.request, parents=self.parents, config=self.config.resolved(), **facts)
+
+    def summary(self) -> dict:
+        """What the command prints."""
+        manifest = self.run.manifest
+        keys = ("stage", "state", "content_hash", "counts", "metrics", "data", "hardware")
+        return {"run": str(self.run.path), **{key: manifest.get(key) for key in keys}}
+
+
+@contextlib.contextmanager
+def begin(stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], restart=False, dry_run=False, ui=None):
+    """Opens a stage's job; yields it, and writes how it ended into the manifest.
+
+    Args:
+        stage: name of the stage. kind: kind of rows it reads. parents: stages whose runs it may build on.
+    """
+    output, ui = Path(output), ui or Ui(quiet=True)
+    if not processes.is_first():
+        ui.quiet = True
+    with caught() as signals:
+        source = resolve(config.model.path, revision=config.model.revision)
+        parent = check_parent(source, stages=parents)
+        rows = read_rows(config.data, kind, seed=config.training.seed, private=output / "private")
+        job = Job(stage, config, output, source, rows, _parents(parent, output), {}, signals, ui, dry_run)
+        job.request = make_request(stage, config, source, parent, rows)
+        if dry_run:
+            yield job
+            return
+        processes.join(config.hardware.device)
+        with locked(output) if processes.is_first() else contextlib.nullcontext():
+            job.opening = processes.first_decides(lambda: open_output(output, job.request, restart=restart))
+            for note in job.opening.notes:
+                ui.warn(note)
+            with _recorded(job):
+                yield job
+
+
+@contextlib.contextmanager
+def _recorded(job: Job):
+    """Writes `interrupted` or `failed` into the manifest of a run that had begun."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+        if job.begun and processes.is_first() and job.run.state == "running":
+            what = error.what if isinstance(error, AlignError) else f"{type(error).__name__}: {error}"
+            job.run.write(state="interrupted" if stopped else "failed", stopped_by=what)
+        raise
+
+
+def _parents(parent: dict | None, output: Path) -> list[dict]:
+    return [{**parent, "path": relative_to_run(parent["path"], output)}] if parent else []
+
+
+def make_request(stage: str, config, source: Source, parent: dict | None, rows: RowSet) -> dict:
+    """What decides the result. The same request continues; another is refused with the difference."""
+    resolved = config.resolved()
+    compared = {
+        section: {key: item for key, item in value.items() if key not in NOT_COMPARED.get(section, ())}
+        if isinstance(value, dict) else value
+        for section, value in resolved.items() if section != "report_to"
+    }
+    model = parent["content_hash"] if parent else _identity(source)
+    return {"stage": stage, "config": compared, "model": model, "data": rows.fingerprints(), "versions": versions()}
+
+
+def _identity(source: Source) -> str:
+    from alignment.runs import content_hash
+
+    return f"hub:{source.hub_id}@{source.revision or 'main'}" if source.kind == "hub" else content_hash(source.path)

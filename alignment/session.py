@@ -1,0 +1,265 @@
+"""The heavy half of a stage before training: tokenizer and template, rows as tokens, the plan, the model with its adapter.
+
+A stage file calls these in order and adds what is its own. Nothing here knows which stage it serves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from data_recipes.errors import Refused
+from data_recipes.render import Renderer
+
+from alignment import adapters
+from alignment.adapters import HEAD_TASK, AdapterChoice
+from alignment.data import Rendered, render_part
+from alignment.hardware import ModelShape, Plan, make_plan
+from alignment.job import Job
+from alignment.models import Loading, adapter_folder, load_base, load_config, load_policy, load_tokenizer, set_special_ids
+from alignment.runs import check_base, describe_base
+from alignment.sources import Source, base_of, resolve
+from alignment.training import processes
+
+MERGED = "base"  # folder of a run that holds the base with the parent's adapter folded in
+
+
+@dataclass
+class Session:
+    """A job with its tokenizer, template, base and the adapter it continues."""
+
+    job: Job
+    task: str
+    tokenizer: object = None
+    preparation: object = None
+    renderer: Renderer | None = None
+    base: Source | None = None
+    parent_adapter: Path | None = None
+
+    @property
+    def config(self):
+        return self.job.config
+
+    @property
+    def full(self) -> bool:
+        return self.config.adapter.kind == adapters.FULL
+
+    @property
+    def head(self) -> bool:
+        return self.task == HEAD_TASK
+
+    @property
+    def choice(self) -> AdapterChoice:
+        section = self.config.adapter
+        targets = section.targets if isinstance(section.targets, str) else tuple(section.targets)
+        return AdapterChoice(section.kind, section.rank, section.alpha, section.dropout, targets)
+
+
+def open_session(job: Job, *, task: str) -> Session:
+    """Loads tokenizer and template and settles base and adapter lineage.
+
+    Raises:
+        Refused: the base changed, the template is not the parent's, or another adapter than the parent's is asked for
+            without saying `adapter.on_parent: merge`.
+    """
+    session, model = Session(job, task), job.config.model
+    session.tokenizer, session.preparation = load_tokenizer(
+        job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens))
+    for note in session.preparation.notes:
+        job.ui.say(note)
+    check_template(job.source, session.preparation)
+    session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job))
+    session.base = base_of(job.source, base=model.base)
+    check_base(job.source, session.base)
+    if job.source.is_adapter:
+        settle_adapter(session)
+    return session
+
+
+def renderer_options(job: Job) -> dict:
+    """The parent's rendering options, overruled by what the config says; nobody types them twice."""
+    inherited = ((job.source.manifest or {}).get("template") or {}).get("options") or {}
+    data = job.config.data
+    given = {name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if job.config.given(f"data.{name}")}
+    if data.tools:
+        given["tools"] = json.loads(Path(data.tools).read_text(encoding="utf-8"))
+    return {**inherited, **given, "max_length": data.max_length}
+
+
+def check_template(source: Source, preparation) -> None:
+    """Raises Refused where the template or the special tokens are not those the parent was trained with."""
+    recorded = ((source.manifest or {}).get("template") or {}).get("fingerprint")
+    if recorded and recorded != preparation.template_fingerprint:
+        raise Refused("the chat template is not the one the parent was trained with", where=source.text,
+                      expected=f"fingerprint {recorded[:12]}, found {preparation.template_fingerprint[:12]}")
+
+
+def settle_adapter(session: Session) -> None:
+    """Decides whether the parent's adapter is continued or merged into a new base."""
+    job, section = session.job, session.config.adapter
+    if section.on_parent == "merge":
+        session.base = merged_base(session)
+        return
+    explicit = {key for key in ("kind", "rank", "alpha") if job.config.given(f"adapter.{key}")}
+    parent = job.source.adapter_config()
+    if differing := adapters.conflicts(parent, session.choice, explicit):
+        raise Refused(f"the parent's adapter is another one ({'; '.join(differing)})", where=job.source.text,
+                      expected="the parent's kind and rank, which are continued without being named",
+                      do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.")
+    session.parent_adapter = adapter_folder(job.source)
+
+
+def merged_base(session: Session) -> Source:
+    """The parent's adapter folded into its base, saved once under the run and hashed from then on."""
+    job, folder = session.job, session.job.run.path / MERGED
+    if job.dry_run:
+        return session.base
+    if processes.is_first() and not folder.is_dir():
+        job.ui.say(f"merging the parent's adapter into its base: {folder}")
+        merged = load_policy(job.source, base=job.config.model.base, device="cpu").model.merge_and_unload()
+        part = folder.with_name(MERGED + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        merged.save_pretrained(part)
+        session.tokenizer.save_pretrained(part)
+        os.replace(part, folder)
+    processes.wait()
+    return resolve(folder)
+
+
+# ------------------------------------------------------------------------------------------------------------ rows, plan
+
+
+def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, Rendered]:
+    """Renders training and held-out rows, prints the counts and the first row, and stops where rows are lost."""
+    job, rows = session.job, session.job.rows
+    train = render_part(rows.train, one, rows.ledgers["train"])
+    held_out = render_part(rows.validation, one, rows.ledgers.get("validation", rows.ledgers["train"]))
+    for ledger in rows.ledgers.values():
+        ledger.check(job.config.data.max_rejected, job.output / "private" / "rejected.jsonl")
+    for note in rows.notes:
+        job.ui.warn(note)
+    show_data(session, train, held_out)
+    return train, held_out
+
+
+def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
+    """One table of counts, and the first row by what is trained."""
+    from data_recipes.show import row_text
+
+    job = session.job
+    for ledger in job.rows.ledgers.values():
+        for source in ledger.sources:
+            job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
+    rows = [(part, *(f"{data.counts[key]:,}" for key in ("rows", "tokens", "trained", "truncated")))
+            for part, data in (("train", train), ("held out", held_out))]
+    for reason, count in sorted(_rejected(job).items()):
+        rows.append((f"rejected: {reason}", f"{count:,}", "", "", ""))
+    job.ui.table("data", rows, header=("", "rows", "tokens", "trained tokens", "truncated"))
+    job.ui.text(row_text(session.renderer, train.first))
+
+
+def _rejected(job: Job) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for ledger in job.rows.ledgers.values():
+        for reason, count in ledger.rejected.items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: int = 1) -> Plan:
+    """The hardware plan for this base, adapter and the longest row; printed."""
+    config = session.config
+    plan = make_plan(
+        config.hardware, model_shape(session, copies), batch_size=config.training.batch_size,
+        length=max(train.columns["length"]), sequences=sequences, attention=config.model.attention,
+        weights=config.model.dtype, full=session.full)
+    session.job.ui.table("hardware", plan.rows())
+    for reason in plan.reasons:
+        session.job.ui.say(reason)
+    return plan
+
+
+def model_shape(session: Session, copies: int) -> ModelShape:
+    """Counts parameters on the meta device: no weight is loaded."""
+    base = load_config(session.base, trust_remote_code=session.config.model.trust_remote_code)
+    maker = AutoModelForSequenceClassification if session.head else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = maker.from_config(base)
+        total = sum(p.numel() for p in model.parameters())
+        trained = total if session.full else _adapter_size(session, model)
+    text = base.get_text_config()
+    bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
+    return ModelShape(total, trained, text.num_hidden_layers, text.hidden_size, text.vocab_size, copies, bits)
+
+
+def _adapter_size(session: Session, model) -> int:
+    """Trained parameters of the adapter, by making it on the meta device."""
+    if session.parent_adapter:
+        wrapped = get_peft_model(model, PeftConfig.from_pretrained(str(session.parent_adapter)))
+        return sum(p.numel() for n, p in wrapped.named_parameters() if "lora_" in n)
+    wrapped = adapters.new_adapter(model, session.choice, task=session.task, seed=0)
+    return sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+
+
+def total_steps(session: Session, rows: int) -> int:
+    """Optimizer steps of the whole run, as the Trainer counts them."""
+    training = session.config.training
+    return training.max_steps or math.ceil(steps_per_epoch(session, rows) * training.epochs)
+
+
+def steps_per_epoch(session: Session, rows: int) -> int:
+    return math.ceil(rows / session.config.training.batch_size)
+
+
+def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Plan) -> dict:
+    """What `--dry-run` says; nothing was written."""
+    return {"dry_run": True, "stage": session.job.stage, "config": session.config.resolved(), "parents": session.job.parents,
+            "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},
+            "steps": total_steps(session, len(train)), "hardware": plan.as_dict()}
+
+
+# ------------------------------------------------------------------------------------------------------------------ model
+
+
+def loading(session: Session, plan: Plan) -> Loading:
+    """How the base is loaded for training."""
+    model = session.config.model
+    return Loading(dtype=plan.weights, quantisation=model.quantisation, attention=model.attention, device=plan.device
+                   if plan.world == 1 else "auto" if plan.device == "cuda" else plan.device,
+                   trust_remote_code=model.trust_remote_code, base=model.base)
+
+
+def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
+    """The base with the adapter to train (a copy of the parent's, or a fresh one), or the whole model."""
+    model = load_base(session.base, loading(session, plan), head=session.head)
+    if session.preparation.added and len(session.tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(session.tokenizer))
+    set_special_ids(model, session.tokenizer, session.preparation)
+    if session.full:
+        return model.requires_grad_(True)
+    if session.config.model.quantisation != "none":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.checkpointing)
+    if session.parent_adapter:
+        return adapters.continued_adapter(model, session.parent_adapter, task=session.task)
+    return adapters.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
+
+
+def facts(session: Session, plan: Plan) -> dict:
+    """What the manifest says of base, template, data and machine from the first moment on."""
+    job, preparation = session.job, session.preparation
+    return {
+        "base": describe_base(session.base, job.run.path), "hardware": plan.as_dict(),
+        "template": {"fingerprint": preparation.template_fingerprint, "rendering": session.renderer.fingerprint,
+                     "stop_ids": list(preparation.stop_ids), "options": session.renderer.options},
+        "special_tokens": preparation.special_tokens, "data": job.rows.totals(),
+        "seeds": {"training": session.config.training.seed}, "versions": job.request["versions"],
+    }

@@ -1,0 +1,67 @@
+"""Reward model: preference pairs in, a scalar score head on the same base out.
+
+    align reward --model runs/sft --data pairs.jsonl --output runs/reward
+
+Bradley-Terry: minus the mean of log sigmoid(r(chosen) - r(rejected) - margin) (Christiano et al. 2017, arXiv 1706.03741;
+margins as in Llama 2, arXiv 2307.09288, equation 2). The adapter starts from the parent's, the head at zero, so that the
+first loss is ln 2; head and adapter are saved together, and scores are taken at the stop token that ends each row.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignment.job import Job, begin
+
+PARENTS = ("sft", "dpo", "ppo")
+
+
+def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
+    """Runs or continues the stage; returns its summary. Raises as `alignment.stages.sft.run` does."""
+    with begin("reward", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui) as job:
+        if job.done:
+            job.ui.say(f"{job.output} is completed: nothing to do")
+            return job.summary()
+        return _tune(job)
+
+
+def _tune(job: Job) -> dict:
+    from alignment import session as desk
+    from alignment.adapters import HEAD_TASK
+    from alignment.data import pair_row, use_margins
+    from alignment.result import finish
+    from alignment.training.loop import fit
+
+    session = desk.open_session(job, task=HEAD_TASK)
+    margins = use_margins(job.rows.train + job.rows.validation)
+    train, held_out = desk.render(session, pair_row(session.renderer, whole=True, margins=margins))
+    plan = desk.plan_hardware(session, train, sequences=2)
+    if job.dry_run:
+        return desk.dry_summary(session, train, held_out, plan)
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out, margins))
+    return finish(session, trainer, train)
+
+
+def _trainer(session, plan, train, held_out, margins: bool):
+    """TRL's RewardTrainer on rows that are rendered already, with step 0 checked."""
+    from trl import RewardConfig
+
+    from alignment import invariants
+    from alignment.adapters import head_name
+    from alignment.session import trainable_model
+    from alignment.training.arguments import owned
+    from alignment.training.trainers import PairRewardTrainer
+
+    config = session.config
+    center = config.reward.center_coefficient
+    arguments = {**owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
+                 "center_rewards_coefficient": center or None, **config.trainer}
+    model = trainable_model(session, plan)
+    trainer = PairRewardTrainer(
+        model=model, args=RewardConfig(**arguments), train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if len(held_out) else None, processing_class=session.tokenizer)
+    base = model if session.full else model.get_base_model()
+    head = base.get_submodule(head_name(base))
+    head = head.weight if session.full else head.modules_to_save["default"].weight
+    invariants.head_starts_at_zero(trainer, head, min(len(train), plan.micro_batch, 4), extra=margins or center > 0)
+    return trainer

@@ -1,0 +1,69 @@
+"""Supervised instruction tuning: demonstrations in, a policy out.
+
+    align sft --model Qwen/Qwen3-0.6B --data support.jsonl --output runs/sft
+
+Cross entropy on the assistant's tokens (and the stop token of each trained turn), averaged over all trained tokens of an
+effective batch, whichever micro-batch or process they are in. `text` rows train every token: continued pretraining.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignment.job import Job, begin
+
+PARENTS = ("sft", "dpo", "ppo")
+
+
+def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
+    """Runs or continues the stage; returns its summary.
+
+    Raises:
+        Refused: bad config, rows, parent, or a changed command. Failed: a broken invariant or a non-finite loss.
+        Interrupted: a signal came; the same call continues.
+    """
+    with begin("sft", "demonstrations", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui) as job:
+        if job.done:
+            job.ui.say(f"{job.output} is completed: nothing to do")
+            return job.summary()
+        return _tune(job)
+
+
+def _tune(job: Job) -> dict:
+    from alignment import session as desk
+    from alignment.adapters import TRUNK_TASK
+    from alignment.data import demonstration_row
+    from alignment.result import finish
+    from alignment.training.loop import fit
+
+    session = desk.open_session(job, task=TRUNK_TASK)
+    train, held_out = desk.render(session, demonstration_row(session.renderer))
+    plan = desk.plan_hardware(session, train, sequences=1)
+    if job.dry_run:
+        return desk.dry_summary(session, train, held_out, plan)
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out))
+    return finish(session, trainer, train)
+
+
+def _trainer(session, plan, train, held_out):
+    """TRL's SFTTrainer on rows that are rendered already, with step 0 checked."""
+    from trl import SFTConfig
+
+    from alignment import invariants
+    from alignment.result import probe_rows
+    from alignment.session import trainable_model
+    from alignment.training.arguments import owned
+    from alignment.training.trainers import SftTrainer
+
+    config = session.config
+    arguments = {**owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0), **config.trainer}
+    if arguments.get("packing"):
+        arguments["max_length"] = config.data.max_length  # the length of a pack; rows are cut to it already
+    model = trainable_model(session, plan)
+    if not session.full and not session.parent_adapter:
+        invariants.fresh_adapter_is_identity(model, probe_rows(train))
+    trainer = SftTrainer(
+        model=model, args=SFTConfig(**arguments), train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if len(held_out) else None, processing_class=session.tokenizer)
+    invariants.trained_tokens_agree(trainer.train_dataset, train)
+    return trainer

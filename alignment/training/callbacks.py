@@ -1,0 +1,133 @@
+"""Callbacks of every stage: stop on signals, stop before a non-finite update, seal checkpoints, write metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from data_recipes.errors import Failed
+
+from alignment.training.checkpoints import rotate, seal
+from alignment.training.signals import Signals
+
+# Of the Trainer's own report these repeat what the manifest says, or speak of this process only.
+UNLOGGED = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss"}
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler its epoch. accelerate's loaders do not always hand `set_epoch` on to a sampler."""
+
+    def __init__(self, order, steps_per_epoch: int) -> None:
+        self.order, self.steps_per_epoch = order, steps_per_epoch
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.order.epoch = state.global_step // self.steps_per_epoch
+
+
+class FiniteCallback(TrainerCallback):
+    """Stops before the optimizer's update where a loss or a gradient is not finite; weights stay as they were."""
+
+    def __init__(self, trainer, metrics: Path, names: list[str]) -> None:
+        self.trainer, self.metrics, self.names = trainer, metrics, names
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        losses, rows = self.trainer.step_losses, self.trainer.step_rows
+        self.trainer.step_losses, self.trainer.step_rows = [], []
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        loss = torch.stack(losses).sum()
+        if torch.isfinite(norm + loss).item():
+            return
+        self._stop(state.global_step + 1, loss.item(), norm.item(), rows, losses)
+
+    def _stop(self, step: int, loss: float, norm: float, rows: list, losses: list) -> None:
+        append_metrics(self.metrics, {"step": step, "loss": str(loss), "grad_norm": str(norm), "stopped": "non-finite"})
+        bad = [r for r, value in zip(rows, losses, strict=True) if not math.isfinite(value.item())] or rows
+        named = [self.names[i] for r in bad if r is not None for i in r.tolist()]
+        raise Failed(
+            f"the loss is {loss} and the gradient norm {norm} at step {step}; the update was not made",
+            where=", ".join(named[:8]) + (f" and {len(named) - 8} more rows" if len(named) > 8 else ""),
+            expected="finite values", do="Lower training.learning_rate or look at these rows; the last checkpoint is kept.",
+        )
+
+
+class SignalCallback(TrainerCallback):
+    """After a signal: finish the optimizer step, write a checkpoint, stop."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self._anywhere(args):
+            control.should_save = control.should_training_stop = True
+
+    def _anywhere(self, args) -> bool:
+        """Whether any process was signalled: all must save together, or the others wait for ever."""
+        if args.world_size == 1:
+            return bool(self.signals.received)
+        flag = torch.tensor([self.signals.received], device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        self.signals.received = int(flag.item())
+        return bool(self.signals.received)
+
+
+class SealCallback(TrainerCallback):
+    """Seals each checkpoint, then removes the oldest. The Trainer's own rotation runs before the seal and stays off."""
+
+    def __init__(self, trainer, keep: int, restored: dict) -> None:
+        self.trainer, self.keep, self.restored = trainer, keep, restored
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer._total_train_tokens = self.restored.get("tokens", 0)  # TRL starts again at 0
+
+    def on_save(self, args, state, control, **kwargs):
+        self.trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir)
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", {"tokens": self.trainer._total_train_tokens})
+            rotate(folder, self.keep)
+        self.trainer.accelerator.wait_for_everyone()
+
+
+class MetricsCallback(TrainerCallback):
+    """Appends each step's figures to metrics.jsonl and hands them to the progress display."""
+
+    def __init__(self, file: Path, steps) -> None:
+        self.file, self.steps = file, steps
+        self.clock, self.tokens = time.monotonic(), None
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        figures = {key: value for key, value in (logs or {}).items() if key not in UNLOGGED}
+        if not state.is_world_process_zero or not figures:
+            return
+        if "loss" in figures:
+            figures["tokens_per_second"] = self._speed(figures.get("num_tokens"))
+        append_metrics(self.file, {"step": state.global_step, **figures})
+        self.steps.update(state.global_step, {**figures, "memory_bytes": memory_in_use()})
+
+    def _speed(self, tokens: float | None) -> float | None:
+        before, self.tokens = self.tokens, tokens
+        elapsed, self.clock = time.monotonic() - self.clock, time.monotonic()
+        return None if before is None or tokens is None else round((tokens - before) / max(elapsed, 1e-9), 1)
+
+
+def append_metrics(file: Path, row: dict) -> None:
+    """One line of metrics.jsonl. A torn last line is cut off when a run continues."""
+    with open(file, "a", encoding="utf-8") as out:
+        out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def memory_in_use() -> int:
+    """Bytes: the GPU's peak so far, or this process's resident set."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import psutil
+
+    return psutil.Process(os.getpid()).memory_info().rss

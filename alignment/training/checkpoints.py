@@ -1,0 +1,111 @@
+"""Checkpoints that are complete or not used: a seal with the hash of every file, written last.
+
+The Trainer writes its files straight into `checkpoint-N`, takes the largest number on resume without a look inside, and
+resumes silently wrong where the optimizer or RNG file is missing or has a flipped byte. Here a checkpoint counts only when
+its seal names every file and every hash agrees. Light: no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from data_recipes.files import sha256_file, sync_file, sync_folder, write_json, write_text
+
+SEAL = "align_checkpoint.json"
+PREFIX = "checkpoint-"
+UNUSABLE = ".unusable"
+
+
+def seal(folder: Path, counters: dict) -> None:
+    """Makes a checkpoint complete: hashes and syncs its files, then writes the seal by rename.
+
+    `training_args.bin` is removed first: it is a pickle, it is never needed, and it can hold a token in clear.
+    """
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    files = {}
+    for path in _files(folder):
+        sync_file(path)
+        files[path.relative_to(folder).as_posix()] = sha256_file(path)
+    sync_folder(folder)
+    write_json(folder / SEAL, {"step": step_of(folder), "files": files, "counters": counters})
+
+
+def problem(folder: Path) -> str:
+    """Why a checkpoint cannot be used; empty where it can."""
+    try:
+        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        expected = sealed["files"]
+    except FileNotFoundError:
+        return "it was not finished"
+    except (ValueError, KeyError, TypeError):
+        return f"its {SEAL} cannot be read"
+    seen = {path.relative_to(folder).as_posix() for path in _files(folder)}
+    if missing := sorted(expected.keys() - seen):
+        return f"{missing[0]} is missing"
+    if strange := sorted(seen - expected.keys()):
+        return f"{strange[0]} does not belong to it"
+    altered = [name for name, digest in sorted(expected.items()) if sha256_file(folder / name) != digest]
+    return f"{altered[0]} was altered" if altered else ""
+
+
+def newest_complete(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that is whole, and a line for each newer one that is not.
+
+    Those that cannot be used are renamed out of the way, so that nothing is ever written into or resumed from them.
+    """
+    notes = []
+    for path in sorted(_checkpoints(folder), key=step_of, reverse=True):
+        reason = problem(path)
+        if not reason:
+            return path, notes
+        kept = path.with_name(path.name + UNUSABLE)
+        shutil.rmtree(kept, ignore_errors=True)
+        path.rename(kept)
+        notes.append(f"{path.name} cannot be used: {reason}; the one before is taken (it is kept as {kept.name})")
+    return None, notes
+
+
+def rotate(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` sealed checkpoints, and what was unusable once a newer one is sealed."""
+    sealed = sorted((path for path in _checkpoints(folder) if (path / SEAL).is_file()), key=step_of)
+    for path in sealed[:-keep]:
+        (path / SEAL).unlink()  # first, so that a kill half-way leaves nothing that looks complete
+        shutil.rmtree(path)
+    if sealed:
+        for path in folder.glob(f"{PREFIX}*{UNUSABLE}"):
+            shutil.rmtree(path)
+
+
+def counters(folder: Path) -> dict:
+    """The counters kept in a seal."""
+    return json.loads((folder / SEAL).read_text(encoding="utf-8"))["counters"]
+
+
+def step_of(folder: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(folder.name.removeprefix(PREFIX).removesuffix(UNUSABLE))
+
+
+def cut_metrics(file: Path, step: int) -> None:
+    """Cuts metrics.jsonl back to the lines up to `step`; what came later is trained again. A torn last line goes too."""
+    if not file.is_file():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break  # the process was killed while it wrote this line
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    write_text(file, "".join(kept))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [p for p in folder.glob(PREFIX + "*") if p.is_dir() and p.name.removeprefix(PREFIX).isdigit()]

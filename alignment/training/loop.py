@@ -1,0 +1,76 @@
+"""Training until it is done: continue, watch, go on after an out-of-memory."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+from data_recipes.errors import Failed
+
+from alignment.data import Rendered
+from alignment.hardware import Plan, apply, half_micro_batch
+from alignment.session import Session, facts, steps_per_epoch, total_steps
+from alignment.training import processes
+from alignment.training.callbacks import EpochCallback, FiniteCallback, MetricsCallback, SealCallback, SignalCallback
+from alignment.training.checkpoints import counters, cut_metrics, newest_complete, step_of
+from alignment.training.order import EpochOrder
+
+RETRIES = 3  # after an out-of-memory
+
+
+def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], object]):
+    """Trains with `build(plan) -> trainer` until it is done; continues from the newest sealed checkpoint.
+
+    An out-of-memory goes on from there with half the micro-batch and twice the accumulation, at most three times: redoing
+    a step inside the Trainer is not sound, since a partial backward pass has already left its mark on the gradients.
+
+    Raises:
+        Interrupted: a signal came; a sealed checkpoint was written. Failed: non-finite values, or memory is too small.
+    """
+    job = session.job
+    apply(plan)
+    job.mark_running(**facts(session, plan))
+    for attempt in range(RETRIES + 1):
+        trainer = None
+        try:
+            trainer = build(plan)
+            return _train(session, trainer, train)
+        except torch.OutOfMemoryError as error:
+            if attempt == RETRIES or plan.micro_batch == 1:
+                raise Failed(f"out of memory at {plan.micro_batch} rows", where="hardware.micro_batch",
+                             do="Shorten data.max_length, use model.quantisation=4bit, or a larger device.") from error
+            job.ui.warn(f"out of memory at {plan.micro_batch} rows: going on with half of it")
+        del trainer
+        gc.collect()
+        torch.cuda.empty_cache()
+        plan = half_micro_batch(plan)
+        job.run.write(hardware=plan.as_dict()) if processes.is_first() else None
+    raise AssertionError("unreachable")
+
+
+def _train(session: Session, trainer, train: Rendered):
+    job, config = session.job, session.config
+    checkpoint, notes = processes.first_decides(lambda: newest_complete(job.run.checkpoints))
+    for note in notes:
+        job.ui.warn(note)
+    start = step_of(checkpoint) if checkpoint else 0
+    if processes.is_first():
+        cut_metrics(job.run.metrics_file, start)
+    if checkpoint:
+        job.ui.say(f"continuing after step {start}")
+    trainer.order = EpochOrder(train.columns["length"], batch=config.training.batch_size, seed=config.training.seed,
+                               grouped=config.training.group_by_length and not config.trainer.get("packing"))
+    with job.ui.steps(total_steps(session, len(train)), start) as steps, job.signals.at_step_end():
+        for callback in (
+            EpochCallback(trainer.order, steps_per_epoch(session, len(train))),
+            FiniteCallback(trainer, job.run.metrics_file, train.names), SignalCallback(job.signals),
+            SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}),
+            MetricsCallback(job.run.metrics_file, steps),
+        ):
+            trainer.add_callback(callback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        job.signals.raise_if_received(where=str(job.run.path), do="The same command continues after the last step.")
+    return trainer

@@ -1,0 +1,66 @@
+"""One process or many: who decides, and how the others hear of it.
+
+The first process alone takes the lock, reads what may continue, and writes files; what it decided, an error included, is
+sent to the others, so that no process waits for one that has stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from data_recipes.errors import Refused
+
+
+def world() -> int:
+    """Number of processes started by a launcher; 1 for a direct run. Light: no torch."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_first() -> bool:
+    """Whether this is the process that decides and writes."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def join(device: str) -> None:
+    """Connects the processes of a launch. Raises Refused where accelerate's state does not agree with the launcher's.
+
+    A MULTI_CPU configuration starts one process, and a wrong one starts two that never exchange a gradient.
+    """
+    if world() == 1:
+        return
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device == "cpu")
+    if state.num_processes != world():
+        raise Refused(
+            f"the launcher started {world()} processes, but accelerate sees {state.num_processes}", where="accelerate launch",
+            expected="the same number", do="Use configs/accelerate/ddp.yaml (distributed_type MULTI_GPU, use_cpu: true for CPUs).",
+        )
+
+
+def first_decides(work: Callable[[], Any]) -> Any:
+    """Runs `work` in the first process and gives its result, or raises its error, in all."""
+    if world() == 1:
+        return work()
+    from accelerate.utils import broadcast_object_list
+
+    box: list = [None, None]
+    if is_first():
+        try:
+            box[0] = work()
+        except Exception as error:  # sent on and raised below, in every process
+            box[1] = error
+    broadcast_object_list(box)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]
+
+
+def wait() -> None:
+    """All processes meet here."""
+    if world() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
