@@ -1,0 +1,39 @@
+# Each target does its own set-up: a virtual environment with the tested versions, made once and again only when
+# pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+READY := .venv/.ready
+
+# One thread a test process: several that spin beside each other are slower than one.
+TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: test test-slow campaigns quickstart lint setup clean
+
+test: $(READY)
+	$(TEST) -m "not slow and not campaign"
+
+test-slow: $(READY)
+	$(TEST) -m "slow"
+
+campaigns: $(READY)
+	$(TEST) -m "campaign"
+
+quickstart: $(READY)
+	$(BIN)/align quickstart
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+setup: $(READY)
+
+# torch first and by itself: where a build without CUDA is offered, pip takes it before anything asks for another.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "align needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $(READY)
+
+clean:
+	rm -rf .venv build *.egg-info
