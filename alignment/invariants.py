@@ -72,7 +72,7 @@ def margins_are_zero(trainer, losses: list[str], rows: int) -> float:
 def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: float) -> float:
     """The head is zero, so that every score is 0 and the loss ln 2; rows padded together score as each one alone.
 
-    With a zero head the second would hold trivially: it is checked with the head set to ones for the moment.
+    With a zero head the second would hold trivially: it is checked with the head set to a mean for the moment.
     `extra`: whether the rows' margins or a centering term move the loss, which then is not ln 2.
     """
     loss, metrics = first_batch(trainer, rows)
@@ -81,7 +81,7 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
     if not extra and not abs(loss - LN2) <= 1e-5:
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
     with torch.no_grad():
-        head.fill_(1.0)
+        head.fill_(1.0 / head.numel())
         alone = [ids for i in range(rows) for ids in (trainer.train_dataset[i]["chosen_ids"], trainer.train_dataset[i]["rejected_ids"])]
         try:
             padded_equals_alone(trainer.model, alone, pad_id=trainer.model.config.get_text_config().pad_token_id,

@@ -77,8 +77,15 @@ def resolve(text: str | Path, *, revision: str | None = None) -> Source:
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name that is not a folder here can only be meant as a path."""
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name or not all(name.split("/"))
+    """Whether a name that is no folder here can only be meant as a path.
+
+    `runs/sft` is a parent run that is not there yet, not the model `sft` of a hub user `runs`: a first part that is a
+    folder here, or is called `runs`, makes a path. `hub:` in front overrules.
+    """
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or not all(name.split("/")):
+        return True
+    first, slash, _ = name.partition("/")
+    return bool(slash) and (first == "runs" or Path(first).is_dir())
 
 
 def _folder(text: str, path: Path, revision: str | None) -> Source:

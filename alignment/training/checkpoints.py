@@ -36,7 +36,7 @@ def problem(folder: Path) -> str:
     """Why a checkpoint cannot be used; empty where it can."""
     try:
         sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        expected = sealed["files"]
+        expected = dict(sealed["files"])
     except FileNotFoundError:
         return "it was not finished"
     except (ValueError, KeyError, TypeError):
