@@ -151,7 +151,7 @@ def _make(factory: Callable, settings: dict, text: str) -> Callable:
 def _import(name: str, text: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last: a file random.py of the user must not shadow the library
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)

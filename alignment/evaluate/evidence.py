@@ -1,0 +1,115 @@
+"""Can the result be believed? Prompts that were trained on, and reward models that were trained on the policy's own pairs.
+
+Light: manifests and data files only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_recipes.files import sha256_file, sha256_json
+from data_recipes.records import Comparison, Demonstration, Prompt
+
+from alignment.evaluate.arms import Arm, ancestors
+from alignment.runs import Run
+from alignment.sources import Source
+
+KINDS = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
+
+
+def prompt_key(messages: Sequence[Any]) -> str:
+    """A hash of a conversation's roles and words. System prompts and white space are no part of it: they hide a repetition."""
+    turns = [(turn["role"], turn["content"]) if isinstance(turn, dict) else (turn.role, turn.content) for turn in messages]
+    return sha256_json([[role, " ".join((content or "").split())] for role, content in turns if role != "system"])
+
+
+def prompt_keys(record: Any) -> set[str]:
+    """The prompts in a record: for a chat each beginning that an assistant's turn follows; none for a plain text."""
+    if isinstance(record, Comparison):
+        return {prompt_key(record.prompt)}
+    if isinstance(record, Prompt):
+        return {prompt_key(record.messages)}
+    if isinstance(record, Demonstration):
+        turns = record.messages
+        return {prompt_key(turns[:i]) for i in range(1, len(turns)) if turns[i].role == "assistant"}
+    return set()
+
+
+def overlap(records: Sequence[Any], arms: Iterable[Arm]) -> dict[str, dict]:
+    """For each arm how many of the rows have a prompt that its runs, or their parents, were trained on.
+
+    The training files are read again where they still are what they were; those that are not are listed.
+
+    Returns:
+        by arm name: rows, of, files (read), unchecked [{path, why}].
+    """
+    wanted = [prompt_keys(record) for record in records]
+    cache: dict[tuple[str, str], set[str]] = {}
+    return {arm.name: _overlap_of(arm, wanted, cache) for arm in arms}
+
+
+def _overlap_of(arm: Arm, wanted: list[set[str]], cache: dict) -> dict:
+    trained: set[str] = set()
+    files, unchecked = [], []
+    for run in {run.path: run for member in arm.members for run in ancestors(member)}.values():
+        for entry in training_sources(run):
+            path, why = find(run, entry)
+            if path is None:
+                unchecked.append({"path": entry.get("path"), "why": why})
+                continue
+            trained |= _keys_of(path, entry, KINDS.get(run.stage, "demonstrations"), cache)
+            files.append(str(path))
+    found = sum(1 for keys in wanted if keys & trained)
+    return {"rows": found, "of": len(wanted), "files": sorted(set(files)), "unchecked": unchecked}
+
+
+def training_sources(run: Run) -> list[dict]:
+    """What the manifest says about the files that the run was trained on."""
+    return ((run.manifest.get("data") or {}).get("train") or {}).get("sources") or []
+
+
+def find(run: Run, entry: dict) -> tuple[Path | None, str]:
+    """Where a training file lies now; None and the reason where it does not, or is another."""
+    candidates = [Path(os.path.abspath(run.path / entry["path"])), Path(os.path.abspath(entry["path"]))]
+    there = [path for path in candidates if path.is_file()]
+    if not there:
+        return None, "the file is not there"
+    same = [path for path in there if sha256_file(path) == entry["sha256"]]
+    return (same[0], "") if same else (None, "the file has changed since")
+
+
+def _keys_of(path: Path, entry: dict, kind: str, cache: dict) -> set[str]:
+    if (entry["sha256"], kind) not in cache:
+        from data_recipes.readers import read
+
+        # Bad rows were counted when the run was trained; here they are only left out.
+        rows = read(str(path), kind, format=entry.get("format") or "auto", max_rejected=1.0).records
+        cache[entry["sha256"], kind] = set().union(*map(prompt_keys, rows)) if rows else set()
+    return cache[entry["sha256"], kind]
+
+
+def proxies(reward: Source, arms: Iterable[Arm]) -> list[dict]:
+    """Arms for which the reward run is a proxy: it was trained on the same pairs, or they were trained against it.
+
+    Returns:
+        [{arm, why}]; empty where the manifests show no such tie.
+    """
+    if reward.kind != "run":
+        return []
+    card = Run.open(reward.path)
+    pairs = {entry.get("sha256") for entry in training_sources(card)}
+    found = []
+    for arm in arms:
+        runs = [run for member in arm.members for run in ancestors(member)]
+        if any(_is(run, card) for run in runs):
+            found.append({"arm": arm.name, "why": "it was trained against this reward run"})
+        elif any(run.stage != "sft" and pairs & {entry.get("sha256") for entry in training_sources(run)} for run in runs):
+            found.append({"arm": arm.name, "why": "it was trained on the same pairs as this reward run"})
+    return found
+
+
+def _is(run: Run, card: Run) -> bool:
+    return run.path == card.path or (run.stage == "reward" and run.manifest.get("content_hash") == card.manifest.get("content_hash"))

@@ -1,0 +1,36 @@
+"""A reward model as a scorer: it is given text, renders it with its own template, and scores the last real token."""
+
+from __future__ import annotations
+
+from reward.rules import text_of
+from reward.scalar import score
+from reward.scorers import Messages
+
+
+class RewardModel:
+    """A loaded model with a scalar head, called as TRL's reward functions are.
+
+    Args:
+        model: a sequence classification model with one label, on its device.
+        renderer: the reward model's own `data_recipes.render.Renderer`; its `max_length` should be None, since a row that
+            is cut would be scored where nothing was trained.
+        batch_size: rows a forward pass.
+    """
+
+    def __init__(self, model, renderer, *, name: str = "reward model", batch_size: int = 16) -> None:
+        self.model, self.renderer, self.name, self.batch_size = model, renderer, name, batch_size
+
+    def __call__(self, prompts: list[Messages], completions: list[Messages], *, stopped: list | None = None,
+                 tools: list | None = None, **columns: list) -> list[float]:
+        """Scores in the order of the completions; all of them count as stopped where `stopped` is not given."""
+        ended = stopped or [True] * len(prompts)
+        wanted = tools or [None] * len(prompts)
+        rows = [self.row(*row) for row in zip(prompts, map(text_of, completions), ended, wanted, strict=True)]
+        return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
+
+    def row(self, prompt: Messages, text: str, stopped: bool = True, tools: list | None = None) -> list[int]:
+        """Token ids of prompt and completion. One that ran into the limit has no stop token, and is scored at its last word."""
+        if not text:  # no row of a chat has an empty turn, but a policy may well say nothing
+            return self.renderer.prompt(prompt, tools) + (self.renderer.stop_ids[:1] if stopped else [])
+        ids = self.renderer.conversation([*prompt, {"role": "assistant", "content": text}], tools)
+        return ids if stopped or ids[-1] not in self.renderer.stop_ids else ids[:-1]

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from alignment.evaluate.compare import Answers, against, by_prompt, describe, spread, ties, wins_by_prompt
+
+
+def answers(scores, lengths=None, stopped=None):
+    scores = np.array(scores, dtype=float)
+    lengths = np.ones_like(scores) if lengths is None else np.array(lengths, dtype=float)
+    return Answers(lengths, lengths / 4, np.ones_like(scores) if stopped is None else np.array(stopped), {"rule": scores})
+
+
+def test_wins_by_hand():
+    # Two prompts; ours has two seeds of one sample each, theirs one.
+    ours, theirs = np.array([[[1.0], [0.0]], [[2.0], [5.0]]]), np.array([[[1.0], [3.0]]])
+    assert wins_by_prompt(ours, theirs).tolist() == [0.75, 0.5]
+    assert ties(ours, theirs) == 0.25
+
+
+def test_a_policy_against_itself_is_even():
+    same = answers(np.arange(12.0).reshape(2, 3, 2))
+    found = against(same, same, "rule", seed=0)
+    assert found["win_rate"]["value"] == 0.5 and found["difference"]["value"] == 0
+    assert found["length_controlled"]["value"] == pytest.approx(0.5)
+
+
+def test_win_rate_is_over_prompts():
+    rng = np.random.default_rng(0)
+    ours, theirs = answers(rng.normal(1, 1, size=(1, 50, 4))), answers(rng.normal(size=(1, 50, 4)))
+    found = against(ours, theirs, "rule", seed=0)
+    assert found["win_rate"]["n"] == 50 and found["win_rate"]["low"] > 0.5 and found["difference"]["low"] > 0
+    assert against(theirs, ours, "rule", seed=0)["win_rate"]["value"] == pytest.approx(1 - found["win_rate"]["value"])
+
+
+def test_all_won_is_no_certainty():
+    found = against(answers(np.ones((1, 40, 1))), answers(np.zeros((1, 40, 1))), "rule", seed=0)
+    assert found["win_rate"]["value"] == 1 and found["win_rate"]["low"] == pytest.approx(0.912, abs=0.001)
+
+
+def test_winning_by_length_alone_is_seen():
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(30, 25, size=(1, 400, 1)), rng.normal(0, 25, size=(1, 400, 1))
+    found = against(answers(ours, ours + 100), answers(theirs, theirs + 100), "rule", seed=0)
+    assert found["win_rate"]["low"] > 0.7 and found["length_controlled"]["value"] < 0.6
+    assert not found["length_controlled_extrapolates"]
+
+
+def test_describe_and_spread():
+    found = describe(answers([[[1.0], [0.0]], [[1.0], [1.0]]], stopped=[[[1], [1]], [[0], [1]]]), seed=0)
+    assert found["answers"] == 4 and found["stop_rate"]["value"] == 0.75 and found["rewards"]["rule"]["mean"]["value"] == 0.75
+    assert found["rewards"]["rule"]["spread"]["members"] == [0.5, 1.0]
+    assert spread([3.0]) is None and spread([1.0, 3.0])["std"] == pytest.approx(2**0.5)
+
+
+def test_by_prompt_averages_members_and_samples():
+    assert by_prompt(np.arange(8).reshape(2, 2, 2)).tolist() == [2.5, 4.5]
