@@ -250,8 +250,12 @@ class _Pieces(BaseStreamer):
         self.rest(self.renderer.completion_text(self.ids).rstrip("\ufffd"))
 
     def rest(self, text: str) -> None:
-        """Shows what `text` has beyond what was shown."""
-        if text.startswith(self.shown) and len(text) > len(self.shown):
+        """Shows what `text` has beyond what was shown; all of it on a new line where its beginning has changed (a
+        reasoning block is taken out once it is whole)."""
+        if not text.startswith(self.shown):
+            self.on_text("\n")
+            self.shown = ""
+        if len(text) > len(self.shown):
             self.on_text(text[len(self.shown) :])
             self.shown = text
 
