@@ -51,7 +51,7 @@ EVERYWHERE: dict[str, str] = {
     "adapter.dropout": f"{QLORA} (0.05 for large models)",
     "adapter.targets": "LoRA Without Regret; QLoRA, section 4: all linear layers are needed to match full tuning",
     "data.max_length": "TRL's default",
-    "training.warmup": "Stanford Alpaca and QLoRA: 0.03 of the steps",
+    "training.warmup": "Stanford Alpaca's and QLoRA's training commands",
     "training.schedule": "TRL's and alignment-handbook's recipes",
     "training.max_grad_norm": "transformers' default",
     "training.weight_decay": "transformers' default",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from alignment.config import defaults, strict_yaml, trainer
+from alignment.config import defaults, presets, strict_yaml, trainer
 from alignment.config.describe import expected_of, keys_of
 from alignment.config.names import meant, nearest
 from alignment.config.sections import CONFIGS, StageConfig
@@ -52,7 +52,7 @@ def load(stage: str, config_path: Path | str | None = None, sets: Iterable[str] 
     tree: Tree = {}
     origins: Origins = {}
     if config_path is not None:
-        values, lines = strict_yaml.read_file(config_path)
+        values, lines = strict_yaml.read_file(presets.find(config_path, stage))
         places = {".".join(map(str, path)): f"{config_path}:{line}" for path, line in lines.items()}
         _lay_over(stage, tree, origins, values, places)
     for key, value in (nouns or {}).items():
@@ -192,20 +192,26 @@ def _shown(value: Any) -> str:
 
 
 def _check_together(config: StageConfig) -> None:
-    """Refuses settings that contradict each other."""
+    """Refuses settings that contradict each other; one that only repeats its default does not (a saved config.yaml)."""
     full = config.adapter.kind == "full"
     for key in ("rank", "alpha", "dropout", "targets"):
-        if full and config.given(f"adapter.{key}"):
+        if full and _changed(config, f"adapter.{key}"):
             _contradiction(config, f"adapter.{key}", "adapter.kind: full has no adapter")
     if full and config.model.quantisation != "none":
         _contradiction(config, "model.quantisation", "weights in 4 or 8 bits cannot be tuned, adapter.kind is full")
-    if config.data.validation and config.given("data.validation_share"):
+    if config.data.validation and _changed(config, "data.validation_share"):
         _contradiction(config, "data.validation_share", "the held-out rows come from data.validation")
-    if config.training.max_steps and config.given("training.epochs"):
+    if config.training.max_steps and _changed(config, "training.epochs"):
         _contradiction(config, "training.epochs", "training.max_steps says how long already")
     weights = config.dpo.loss_weights if config.stage == "dpo" else None
     if weights and len(weights) != len(config.dpo.loss_type):
         _contradiction(config, "dpo.loss_weights", f"{len(config.dpo.loss_type)} losses, but {len(weights)} weights")
+
+
+def _changed(config: StageConfig, key: str) -> bool:
+    section, _, leaf = key.partition(".")
+    held = getattr(config, section)
+    return config.given(key) and getattr(held, leaf) != type(held).model_fields[leaf].default
 
 
 def _contradiction(config: StageConfig, key: str, why: str) -> None:

@@ -31,8 +31,6 @@ def read_file(path: Path | str) -> tuple[dict[str, Any], Lines]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Refused(f"no such config file: {path}", do="Presets lie under configs/; see `align config show`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the config file cannot be read: {error}", where=str(path)) from None
     value, lines = parse(text, str(path))
