@@ -56,6 +56,13 @@ def without_reasoning(message: dict) -> dict:
     return kept
 
 
+def tool_call(name: str, value: str) -> dict:
+    """An assistant's message that calls one tool, to ask a template with."""
+    function = {"name": name, "arguments": {"probe_key": value}}
+    return {"role": "assistant", "content": "", "tool_calls": [
+        {"type": "function", "id": "call00001", "function": function}]}
+
+
 class ChatText:
     """A tokenizer's chat template with the switches of one run; knows nothing of token ids.
 
@@ -92,7 +99,8 @@ class ChatText:
         before = self.text(messages[:turn], tools, prompt=True)
         if not text.startswith(before):
             raise BadRow("prefix-differs", f"the template writes what stands before message {turn + 1} differently "
-                         "once that message is there, so what the assistant wrote cannot be told exactly")
+                         "once that message is there, so what the assistant wrote cannot be told exactly (data.train_on: "
+                         "last asks for the last turn only)")
         last = turn == len(messages) - 1
         after = text if last else self.text(messages[: turn + 1], tools)
         return len(before), common_prefix(after, text)

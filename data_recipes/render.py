@@ -18,18 +18,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from data_recipes.chat_text import ChatText, Span, as_dicts, common_prefix, without_reasoning
+from data_recipes.chat_text import REASONING, ChatText, Span, as_dicts, common_prefix, without_reasoning
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_json
 from data_recipes.records import BadRow, Comparison, Demonstration, Text
 from data_recipes.switches import Switches, choose_switches, refuse_unseen, shows_tool_list, shows_tools
 from data_recipes.templates import (
-    PROBE, Preparation, all_stops, find_turn_stops, prepare_tokenizer, special_ids, special_tokens,
+    PROBE, Preparation, find_stops, hidden_ids, prepare_tokenizer, special_ids, special_tokens, with_defaults,
+    without_defaults,
 )
 
 __all__ = ["Preparation", "Rendered", "RenderedPair", "Renderer", "prepare_tokenizer", "special_tokens"]
 
+PREPARE = "Call prepare_tokenizer(tokenizer) first."
 OPTIONS = ("max_length", "system", "tools", "thinking", "train_on")
+REMARKS = {
+    "special-token-in-text": "rows hold the text of a special token (such as an end mark) in their words: the model sees "
+                             "the real token there",
+    "reasoning-left-out": "rows have reasoning that the chat template does not write",
+    "border-split": "rows have their answer encoded apart from the prompt, since tokens would merge across that border",
+    "border-cut": "rows have tokens that merge across the border of prompt and answer; the answer begins before it",
+}
 
 
 @dataclass(frozen=True)
@@ -77,18 +86,20 @@ class Renderer:
     def __init__(self, tokenizer, *, max_length: int | None = None, system: str | None = None,
                  tools: list | None = None, thinking: str = "template", train_on: str = "all") -> None:
         if not tokenizer.chat_template:
-            raise Refused("this tokenizer has no chat template", do="Call prepare_tokenizer(tokenizer) first.")
+            raise Refused("this tokenizer has no chat template", do=PREPARE)
         self.tokenizer, self.max_length, self.system, self.tools = tokenizer, max_length, system, tools or None
         self.thinking, self.train_on = thinking, _one_of("train_on", train_on, ("all", "last"))
         self.counts: Counter = Counter()
         self._switches: Switches = choose_switches(tokenizer, _one_of("thinking", thinking, ("template", "off", "keep")))
         self._chat = ChatText(tokenizer, self._switches.variables)
         refuse_unseen(self._chat, system, self.tools)
-        self._turn_stops = find_turn_stops(tokenizer)
-        self._special = special_ids(tokenizer)
-        self._written = _any_of(tokenizer.convert_ids_to_tokens(sorted(self._special)))
-        self.stop_ids = all_stops(tokenizer, self._turn_stops)
+        stops = find_stops(tokenizer)
+        self.stop_ids, self._turn_stops = stops.ends, {*stops.written, *stops.earlier}
+        self._special, self._hidden = special_ids(tokenizer), hidden_ids(tokenizer)
+        self._written = _any_of(tokenizer.convert_ids_to_tokens(sorted(self._hidden)))
         self.pad_id = tokenizer.pad_token_id
+        if self.pad_id is None or self.pad_id in self.stop_ids:
+            raise Refused("this tokenizer has no pad token apart from its stop token", do=PREPARE)
         self._shift, self._header = self._measure()
 
     @classmethod
@@ -109,10 +120,15 @@ class Renderer:
         """
         sample = "Fingerprint: 0123 äß\n\n  <tab>\t" + self._chat.text([{"role": "user", "content": "hi"}], prompt=True)
         return sha256_json({
-            "template": self._chat.template, "system": self.system, "tools": self.tools, "thinking": self.thinking,
+            "template": without_defaults(self._chat.template), "system": self.system, "tools": self.tools, "thinking": self.thinking,
             "stop_ids": self.stop_ids, "special": self._chat.variables, "size": len(self.tokenizer),
             "sample": self._encode(sample)[0],
         })
+
+    @property
+    def template_to_save(self) -> str:
+        """The chat template with this renderer's system prompt and thinking as its defaults, for the run folder."""
+        return with_defaults(self._chat.template, self.system, self._switches.variables)
 
     def demonstration(self, record: Text | Demonstration) -> Rendered:
         """A row of supervised training: all tokens of a text, or the assistant's turns of a chat.
@@ -121,10 +137,9 @@ class Renderer:
             BadRow: the template refuses the row, or nothing to train on is left of it within `max_length`.
         """
         if isinstance(record, Text):
+            self._count([{"content": record.text}])
             return self._cut(self._text(record.text))
         messages, tools = self._messages(record.messages), record.tools or self.tools
-        if messages[-1]["role"] != "assistant":
-            raise BadRow("no-answer", "the last message is not the assistant's, so there is nothing to learn from it")
         self._count(messages)
         return self._cut(self._row(messages, len(messages) - 1, tools, self.train_on))
 
@@ -149,6 +164,11 @@ class Renderer:
         messages = self._messages(messages)
         return self._encode(self._chat.text(messages, tools or self.tools, prompt=True))[0]
 
+    def conversation(self, messages, tools: list | None = None) -> list[int]:
+        """Ids of a whole conversation, which ends at the stop token of its last answer; not cut at `max_length`."""
+        messages = self._messages(messages)
+        return self._row(messages, len(messages) - 1, tools or self.tools, "last").ids
+
     def completion_text(self, ids: list[int]) -> str:
         """What the assistant said: decoded without special tokens, cut at the first stop token, blanks stripped.
 
@@ -165,6 +185,10 @@ class Renderer:
             return self._found([{"content": record.text}])
         parts = [getattr(record, name, ()) for name in ("messages", "prompt", "chosen", "rejected")]
         return self._found([message for part in parts for message in as_dicts(part)])
+
+    def remarks(self) -> list[str]:
+        """What happened to the rows so far that a user should know, in sentences with counts."""
+        return [f"{count:,} {REMARKS[name]}" for name, count in sorted(self.counts.items())]
 
     # --- messages
 
@@ -188,6 +212,11 @@ class Renderer:
         if self._found(messages):
             self.counts["special-token-in-text"] += 1
 
+    def _count_reasoning(self, messages: list[dict], wanted: list[int], text: str) -> None:
+        thoughts = [messages[index].get(name) for index in wanted for name in REASONING]
+        if any(thought and thought.strip() not in text for thought in thoughts):
+            self.counts["reasoning-left-out"] += 1
+
     def _refuse_dropped_tools(self, messages: list[dict], tools: list | None) -> None:
         calls = any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
         if (calls and not self._takes_calls) or (tools and not self._takes_tools):
@@ -204,11 +233,11 @@ class Renderer:
     # --- ids
 
     def _encode(self, text: str) -> tuple[list[int], list[Span]]:
-        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return out["input_ids"], out["offset_mapping"]
 
     def _text(self, text: str) -> _Row:
-        ids = list(self.tokenizer(text)["input_ids"])  # with the tokenizer's own BOS, where it puts one
+        ids = list(self.tokenizer(text, verbose=False)["input_ids"])  # with the tokenizer's own BOS, where it puts one
         end = self.tokenizer.eos_token_id
         end = self.stop_ids[0] if end is None else end
         if not ids or ids[-1] != end:
@@ -224,6 +253,7 @@ class Renderer:
         before = self._chat.text(messages[:first], tools, prompt=True)
         if not drawn.text.startswith(before):
             raise BadRow("prompt-differs", _differs(before, drawn.text))
+        self._count_reasoning(messages, wanted, drawn.text)
         ids, offsets, border = self._join(drawn.text, before)
         end = next((at for at in reversed(range(border, len(ids))) if ids[at] in self._turn_stops), None)
         if end is None:
@@ -256,10 +286,12 @@ class Renderer:
         start, end = span
         if start < border < end:
             return border, end
-        lead, gap = self._shift
-        if lead and text.startswith(lead, start):
-            return start + len(lead), end
-        return (start - len(gap), end) if gap and text.endswith(gap, 0, start) else span
+        lead, gap, rest = self._shift
+        if gap and text.endswith(gap, 0, start):
+            return start - len(gap), end
+        for held in (lead, rest):
+            start += len(held) if text.startswith(held, start) else 0
+        return start, end
 
     def _trained(self, ids: list[int], offsets: list[Span], spans: list[Span]) -> list[bool]:
         starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
@@ -268,6 +300,8 @@ class Renderer:
             low, high = bisect_right(ends, start), bisect_left(starts, end)
             high = self._to_stop(ids, low, high)
             trained[low:high] = [True] * (high - low)
+            if ids[high - 1] in self._turn_stops and ids[high - 1] not in self.stop_ids:
+                trained[high - 1] = False  # history's stand-in for the stop token, which no answer should end with
         return trained
 
     def _to_stop(self, ids: list[int], low: int, high: int) -> int:
@@ -281,7 +315,8 @@ class Renderer:
             if ids[at - 1] in self._turn_stops:
                 return at
         if not self._chat.marked:
-            raise BadRow("prefix-differs", "an earlier answer is written differently once more messages follow it")
+            raise BadRow("prefix-differs", "an earlier answer is written differently once more messages follow it, "
+                         "so it cannot be trained on as it was generated (data.train_on: last leaves it out)")
         return high  # a turn in several marked pieces (Gemma 4's calls): the stop stands in a later one
 
     def _cut(self, row: _Row) -> Rendered:
@@ -292,20 +327,24 @@ class Renderer:
 
     # --- the template, measured once
 
-    def _measure(self) -> tuple[tuple[str, str], list[int]]:
-        """How marked spans differ from what is generated, and the header that the template writes into each answer."""
+    def _measure(self) -> tuple[tuple[str, str, str], list[int]]:
+        """How marked spans differ from what is generated, and the header that the template writes into each answer.
+
+        The three texts: what a span begins with though the generation prompt holds it, what stands between prompt and
+        span, and how the prompt may go on (an opened <think> that a row without reasoning does not have).
+        """
         asked, told = {"role": "user", "content": "hi"}, {"role": "assistant", "content": PROBE}
-        before, drawn = self._chat.text([asked], prompt=True), self._chat.row([asked, told], turns=[1])
+        before, drawn = self._chat.text([asked], prompt=True), self._chat.row([asked, told])
         at, border = drawn.text.index(PROBE), common_prefix(before, drawn.text)
         start = next((start for start, end in drawn.spans if start <= at < end), border)
-        return (drawn.text[start:border], drawn.text[border:start]), self._encode(drawn.text[border:at])[0]
+        return (drawn.text[start:border], drawn.text[border:start], before[border:]), self._encode(drawn.text[border:at])[0]
 
     def _after_header(self, ids: list[int]) -> int:
         """Where the answer itself begins. A header of special tokens (GPT-OSS's channels) is looked for anywhere."""
         size = len(self._header)
         if not size or len(ids) < size:
             return 0
-        anywhere = set(self._header) & set(self.tokenizer.all_special_ids)
+        anywhere = self._hidden.intersection(self._header)
         for at in reversed(range(len(ids) - size + 1 if anywhere else 1)):
             if ids[at: at + size] == self._header:
                 return at + size
@@ -327,4 +366,4 @@ def _differs(before: str, text: str) -> str:
     shared = common_prefix(before, text)
     return (f"the generation prompt goes on with {before[shared:][:40]!r} where this row's answer begins with "
             f"{text[shared:][:40]!r}: the model would be asked in another context than it was trained in. Where the "
-            "template opens a <think> block, put the reasoning into the answers or set data.thinking")
+            "template opens a <think> block, put the reasoning into the rows or say data.thinking: off")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_recipes.chat_text import ChatText
+from data_recipes.chat_text import ChatText, tool_call
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
 
@@ -47,9 +47,7 @@ def refuse_unseen(chat: ChatText, system: str | None, tools: list | None) -> Non
 
 def shows_tools(chat: ChatText) -> bool:
     """Whether tools, a call and its result all reach the text; some templates drop one of them without a word."""
-    call = {"type": "function", "id": "call00001",
-            "function": {"name": "called_probe", "arguments": {"probe_key": "probe_value"}}}
-    messages = [_said("user", "hi"), {"role": "assistant", "content": "", "tool_calls": [call]},
+    messages = [_said("user", "hi"), tool_call("called_probe", "probe_value"),
                 {"role": "tool", "name": "called_probe", "tool_call_id": "call00001", "content": "probe_result"}]
     text = _text(chat, messages)
     return all(word in text for word in ("called_probe", "probe_key", "probe_value", "probe_result"))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import json
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
-from data_recipes.chat_text import ChatText, has_marks
+from data_recipes.chat_text import ChatText, Drawn, has_marks, tool_call
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_text
 from data_recipes.records import BadRow
@@ -40,6 +42,7 @@ PLAIN = (
     "{%- if add_generation_prompt -%}{{- 'Assistant:' -}}{%- endif -%}"
 )
 BOS = "{{- bos_token -}}"
+HEAD, HEAD_END = "{#- defaults of the run -#}", "{#- end of defaults -#}"
 TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 PINNED_DAY = datetime.date(2024, 7, 26)  # the day Llama 3's own templates fall back to
 SPARE = re.compile(r"pad|reserved|unused|extra_id|filler", re.IGNORECASE)
@@ -55,6 +58,20 @@ class Preparation:
     stop_ids: list[int] = field(default_factory=list)
     template_fingerprint: str = ""
     special_tokens: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stops:
+    """The tokens that end a turn.
+
+    written: what the template ends a turn with, `written[0]` a plain answer, then a tool call.
+    ends: all at which generation stops: the written ones and the model's own end token.
+    earlier: what the template puts in their place once the turn is history (GPT-OSS).
+    """
+
+    written: list[int]
+    ends: list[int]
+    earlier: list[int]
 
 
 def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
@@ -73,11 +90,11 @@ def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
     made = Preparation()
     made.added = _add(tokenizer, list(add_tokens), made.notes)
     tokenizer.chat_template = choose_template(tokenizer, made.notes)
-    turn_stops = find_turn_stops(tokenizer)
-    made.stop_ids = all_stops(tokenizer, turn_stops)
+    stops = find_stops(tokenizer)
+    made.stop_ids = stops.ends
     tokenizer.pad_token = choose_pad(tokenizer, made.stop_ids)
-    made.notes += _remarks(tokenizer)
-    made.template_fingerprint = sha256_text(tokenizer.chat_template)
+    made.notes += _remarks(tokenizer, stops)
+    made.template_fingerprint = sha256_text(without_defaults(tokenizer.chat_template))
     made.special_tokens = special_tokens(tokenizer, made.stop_ids, list(add_tokens))
     return made
 
@@ -93,6 +110,27 @@ def choose_template(tokenizer, notes: list[str]) -> str:
     if not has_marks(own):
         own = _with_marks(own, notes)
     return pin_today(own, notes)
+
+
+def with_defaults(template: str, system: str | None, variables: dict) -> str:
+    """The template with a system prompt and switches written into its head, as defaults.
+
+    So plain transformers and vLLM, who know nothing of our options, begin a chat as training did. What the caller
+    passes still wins. Values are JSON, which Jinja reads as its own literals.
+    """
+    lines = [f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
+             for name, value in sorted(variables.items())]
+    if system:
+        first = json.dumps({"role": "system", "content": system}, ensure_ascii=False)
+        lines.append("{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"
+                     f"{{%- set messages = [{first}] + messages -%}}{{%- endif -%}}")
+    plain = without_defaults(template)
+    return f"{HEAD}{''.join(lines)}{HEAD_END}{plain}" if lines else template
+
+
+def without_defaults(template: str) -> str:
+    """The template without the head that `with_defaults` writes."""
+    return template.split(HEAD_END, 1)[1] if template.startswith(HEAD) and HEAD_END in template else template
 
 
 def trl_training_template(template: str) -> str | None:
@@ -122,36 +160,31 @@ def pin_today(template: str, notes: list[str]) -> str:
     return pinned
 
 
-def find_turn_stops(tokenizer) -> list[int]:
-    """Ids of the tokens with which the template ends an assistant turn, the last turn's first.
+def find_stops(tokenizer) -> Stops:
+    """The tokens with which a template ends an assistant turn, found by rendering.
 
-    Found by rendering: the run of special tokens right after an answer's text, as the last turn, as an earlier one
-    (GPT-OSS ends those by another token), and after a tool call.
+    Looked at is the run of special tokens right after an answer's text, in the last turn and in an earlier one, and
+    the last token of a tool call.
 
     Raises:
         Refused: the template does not take a plain chat, or ends the answer without a token of its own.
     """
-    chat = ChatText(tokenizer)
-    asked, told = {"role": "user", "content": "hi"}, {"role": "assistant", "content": PROBE}
+    chat, asked, told = ChatText(tokenizer), _said("user", "hi"), _said("assistant", PROBE)
     try:
-        last = chat.row([asked, told], turns=[1])
-        earlier = chat.row([asked, told, asked, {"role": "assistant", "content": "yes"}], turns=[1])
+        last, earlier = chat.row([asked, told]), chat.row([asked, told, asked, _said("assistant", "yes")])
     except BadRow as error:
-        raise Refused(f"this model's chat template does not render a plain chat: {error}", do=HOW) from error
-    stops = [_stop_after(tokenizer, last.text, len(last.text))]
-    if stops == [None]:
+        raise Refused(f"this model's chat template does not render a plain chat ({error.detail})", do=HOW) from error
+    if PROBE not in last.text:
+        raise Refused("this model's chat template leaves the words of a plain chat out; it takes messages as lists of "
+                      "parts, as templates of models for images do", do=HOW)
+    run, other = _run_after(tokenizer, last.text, len(last.text)), _run_after(tokenizer, earlier.text, _end(earlier))
+    if not run:
         raise Refused("this model's chat template does not end the assistant's turn with a token of its own, so the "
                       "model could not learn to stop", do=HOW)
-    if (other := _stop_after(tokenizer, earlier.text, _span_end(earlier))) is not None:
-        stops.append(other)
-    stops.append(_stop_of_call(tokenizer, chat, asked))
-    return list(dict.fromkeys(stop for stop in stops if stop is not None))
-
-
-def all_stops(tokenizer, turn_stops: list[int]) -> list[int]:
-    """The turn's stop tokens and the model's own end token: generation stops at any of them."""
     own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return list(dict.fromkeys([*turn_stops, *own]))
+    written = list(dict.fromkeys(run[-1:] + _stop_of_call(tokenizer, chat)))
+    earlier = [] if other[:len(run)] == run else [token for token in other[-1:] if token not in written]
+    return Stops(written, list(dict.fromkeys(written + own)), earlier)
 
 
 def choose_pad(tokenizer, stop_ids: list[int]) -> str:
@@ -171,6 +204,12 @@ def choose_pad(tokenizer, stop_ids: list[int]) -> str:
 def special_ids(tokenizer) -> frozenset[int]:
     """Ids that stand for themselves in a text: the special and the added tokens."""
     return frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
+
+
+def hidden_ids(tokenizer) -> frozenset[int]:
+    """Ids that `decode(skip_special_tokens=True)` leaves out: a chat's own marks, which no author should write."""
+    marked = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return frozenset(tokenizer.all_special_ids) | frozenset(marked)
 
 
 def special_tokens(tokenizer, stop_ids: list[int], added: list[str]) -> dict:
@@ -229,46 +268,33 @@ def _with_marks(template: str, notes: list[str]) -> str:
     return template
 
 
-def _span_end(drawn) -> int:
-    at = drawn.text.index(PROBE)
-    ends = [end for start, end in drawn.spans if start <= at < end]
-    return ends[0] if ends else len(drawn.text)
+def _said(role: str, content: str) -> dict:
+    return {"role": role, "content": content}
 
 
-def _stop_after(tokenizer, text: str, end: int) -> int | None:
-    """The last of the special tokens that follow the probe word within text[:end], blanks before them passed over."""
+def _end(drawn: Drawn) -> int:
+    at = drawn.text.find(PROBE)
+    return next((end for start, end in drawn.spans if start <= at < end), len(drawn.text))
+
+
+def _run_after(tokenizer, text: str, end: int) -> list[int]:
+    """The special tokens that follow the probe word within text[:end], blanks before the first passed over."""
     if PROBE not in text:
-        return None
+        return []
     tail = text[text.index(PROBE) + len(PROBE): end].lstrip()
-    special, stop = special_ids(tokenizer), None
-    for token in tokenizer(PROBE + tail, add_special_tokens=False)["input_ids"][_length(tokenizer, PROBE):]:
-        if token not in special:
-            break
-        stop = token
-    return stop
-
-
-def _length(tokenizer, text: str) -> int:
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def tool_chat(name: str = "probe_tool", value: str = PROBE) -> list[dict]:
-    """A chat with one tool call and its result."""
-    call = {"type": "function", "id": "call00001", "function": {"name": name, "arguments": {"key": value}}}
-    return [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "name": name, "tool_call_id": "call00001", "content": "result"}]
-
-
-def _stop_of_call(tokenizer, chat: ChatText, asked: dict) -> int | None:
-    try:
-        text = chat.text(tool_chat()[:2])
-    except BadRow:
-        return None  # a template without tools is fine; rows with tools are refused one by one
-    if PROBE not in text:
-        return None
+    words = len(tokenizer(PROBE, add_special_tokens=False)["input_ids"])
     special = special_ids(tokenizer)
-    tail = tokenizer(text[text.rindex(PROBE):].rstrip(), add_special_tokens=False)["input_ids"]
-    return tail[-1] if tail[-1] in special else None
+    return list(takewhile(special.__contains__, tokenizer(PROBE + tail, add_special_tokens=False)["input_ids"][words:]))
+
+
+def _stop_of_call(tokenizer, chat: ChatText) -> list[int]:
+    """The token that ends a turn with a tool call, where the template has such turns."""
+    try:
+        text = chat.text([_said("user", "hi"), tool_call("probe_tool", PROBE)])
+    except BadRow:
+        return []  # a template without tools is fine; rows with tools are refused one by one
+    tail = tokenizer(text[text.rfind(PROBE):].rstrip(), add_special_tokens=False)["input_ids"] if PROBE in text else []
+    return tail[-1:] if tail and tail[-1] in special_ids(tokenizer) else []
 
 
 def _spare_tokens(tokenizer) -> list[str]:
@@ -281,8 +307,12 @@ def _spare_tokens(tokenizer) -> list[str]:
     return [tokenizer.unk_token, *reserved, *free, *bytes_]
 
 
-def _remarks(tokenizer) -> list[str]:
+def _remarks(tokenizer, stops: Stops) -> list[str]:
     notes = [f"padding uses the existing token {tokenizer.pad_token!r}"]
+    if stops.earlier:
+        words = tokenizer.convert_ids_to_tokens([stops.earlier[0], stops.written[0]])
+        notes.append(f"the template ends earlier turns with {words[0]!r}, which does not end an answer ({words[1]!r} "
+                     "does): in earlier turns the stop token carries no loss")
     if tokenizer.model_max_length < 512:
         notes.append(f"the tokenizer names {tokenizer.model_max_length} tokens as the model's longest context: keep "
                      "data.max_length within it")
