@@ -19,6 +19,9 @@ FLOAT = re.compile(r"[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][
 WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
+# What PyYAML takes a node for by its looks; a node of another tag was given it by hand.
+_RESOLVER = yaml.SafeLoader("")
+
 Lines = dict[tuple, int]
 
 
@@ -66,20 +69,17 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: tuple) -> Any:
         """The plain value of a node; `path` is the keys that lead to it."""
+        if node.tag != _natural_tag(node):
+            raise Refused(f"tags such as {node.tag} are not read", where=self.place(node))
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
+            # A quoted or block scalar is text whatever it looks like.
+            return plain(node.value) if node.style is None else node.value
         if any(node is outer for outer in self.open):
             raise Refused("this alias contains itself", where=self.place(node))
         self.open.append(node)
         inside = self.mapping(node, path) if isinstance(node, yaml.MappingNode) else self.sequence(node, path)
         self.open.pop()
         return inside
-
-    def scalar(self, node: yaml.ScalarNode) -> Any:
-        if node.tag.startswith("!") or node.tag == "tag:yaml.org,2002:binary":
-            raise Refused(f"tags such as {node.tag} are not read", where=self.place(node))
-        # A quoted or block scalar is text whatever it looks like.
-        return plain(node.value) if node.style is None else node.value
 
     def sequence(self, node: yaml.SequenceNode, path: tuple) -> list:
         return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
@@ -97,6 +97,12 @@ class _Reader:
             self.lines[*path, key] = key_node.start_mark.line + 1
             made[key] = self.value(value_node, (*path, key))
         return made
+
+
+def _natural_tag(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return _RESOLVER.resolve(yaml.ScalarNode, node.value, (node.style is None, node.style is not None))
+    return _RESOLVER.resolve(type(node), None, True)
 
 
 def plain(text: str) -> Any:
