@@ -1,0 +1,299 @@
+"""`align generate`: answers of one or several models to a file of prompts. Light until a model is needed.
+
+The models answer one after the other, each into its own file in `OUTPUT.parts/`; at the end those are joined, row by row, and
+`OUTPUT` appears whole. `OUTPUT.meta.json` records models, data, settings and seeds. The same command continues after a
+kill: finished rows are kept, a partial last line is cut.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_recipes.errors import Failed, Refused
+from data_recipes.files import move_in, sha256_file, write_json
+
+from alignment.decoding import Decoding, row_seed
+from alignment.identity import identity
+from alignment.runs import differences, locked, now, versions
+from alignment.sources import Source, resolve
+
+FORMAT = 1
+OURS = ("prompt", "responses", "sources", "generation")
+CHUNK = 8  # batches between two writes: what a kill may lose
+
+
+@dataclass(frozen=True)
+class Request:
+    """One `align generate` command.
+
+    models: runs, folders or hub ids. data: prompts in any format that the reader takes. samples: answers per prompt and
+    model. limit: first rows only. how: `models.Loading` arguments. batch_size changes no answer and may differ on resuming.
+    """
+
+    models: tuple[str, ...]
+    data: str
+    output: Path
+    samples: int = 1
+    decoding: Decoding = field(default_factory=Decoding)
+    batch_size: int = 16
+    limit: int | None = None
+    system: str | None = None
+    restart: bool = False
+    how: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise Refused(f"samples cannot be {self.samples}", where="--samples", expected="1 or more")
+        if self.samples > 1 and self.decoding.greedy:
+            raise Refused("several samples at temperature 0 would be the same answer", where="--samples",
+                          expected="a --temperature above 0", do="Take one sample, or sample.")
+
+
+def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:
+    """Answers every prompt and writes `request.output`; returns a summary.
+
+    Raises:
+        Refused: bad rows, a model that is none, or an output made with other settings.
+    """
+    sources = [resolve(text) for text in request.models]
+    rows, data = read_prompts(request.data, request.limit)
+    asked = describe(request, sources, data)
+    summary = {"output": str(request.output), "rows": len(rows), "models": list(request.models), "samples": request.samples,
+               "decoding": request.decoding.as_dict(), "meta": str(meta_file(request.output))}
+    ui.say(f"{len(rows)} prompts x {request.samples} x {len(sources)} models; {request.decoding.describe()}")
+    if dry_run:
+        return {**summary, "state": "dry-run"}
+    with ExitStack() as held:
+        parts = parts_folder(request.output)
+        held.enter_context(locked(parts))
+        if open_meta(request, asked) == "completed":
+            ui.say(f"{request.output} is complete already, made by the same command")
+            state = "already-completed"
+        else:
+            for number, source in enumerate(sources):
+                answer(request, number, source, rows, ui)
+            join(request, rows)
+            finish(request.output)
+            state = "completed"
+    shutil.rmtree(parts, ignore_errors=False)
+    return {**summary, "state": state}
+
+
+def read_prompts(data: str, limit: int | None) -> tuple[list, list[dict]]:
+    """The prompts and the reader's list of sources. Raises Refused for a bad row, an empty file or a clash of columns."""
+    from data_recipes.readers import read
+
+    found = read(data, "prompts")
+    found.ledger.check(0.0)
+    rows = list(found.records)[:limit]
+    if not rows:
+        raise Refused("there are no prompts", where=data, expected="one row or more")
+    for row in rows:
+        if clash := [name for name in OURS[1:] if name in row.extra]:
+            raise Refused(f"the row has a column '{clash[0]}', which this command writes", where=row.where, do="Rename or drop it.")
+    return rows, found.ledger.sources
+
+
+def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> dict:
+    """All that decides the answers, JSON-able: what is compared when the command is given again."""
+    return {
+        "models": [{"name": source.text, **identity(source, base=request.how.get("base"))} for source in sources],
+        "loading": {key: value for key, value in request.how.items() if key not in {"base", "device"}},
+        "data": [source["sha256"] for source in data],
+        "limit": request.limit,
+        "samples": request.samples,
+        "system": request.system,
+        "decoding": request.decoding.as_dict(),
+    }
+
+
+def parts_folder(output: Path) -> Path:
+    """Where unfinished answers lie."""
+    return output.with_name(output.name + ".parts")
+
+
+def meta_file(output: Path) -> Path:
+    """The record beside the answers."""
+    return output.with_name(output.name + ".meta.json")
+
+
+def open_meta(request: Request, asked: dict) -> str:
+    """Decides whether to start, continue or leave: returns the state. Call it while holding the lock.
+
+    Raises:
+        Refused: the output is another command's, or was altered.
+    """
+    meta, output = meta_file(request.output), request.output
+    if request.restart:
+        move_aside(output)
+    if not meta.is_file():
+        if output.exists():
+            raise Refused("the output is there already and is not this command's", where=output, do="Choose another --output.")
+        _clear(parts_folder(output))
+        write_json(meta, {"format": FORMAT, "state": "running", "created": now(), "request": asked, "versions": versions()})
+        return "running"
+    record = json.loads(meta.read_text(encoding="utf-8"))
+    if changes := differences(record["request"], asked):
+        raise Refused(f"these answers were begun with other settings: {'; '.join(changes)}", where=output,
+                      expected="the same command as before", do="Choose another --output, or start anew with --restart.")
+    if record["state"] == "completed":
+        _check_output(output, record)
+    return record["state"]
+
+
+def _check_output(output: Path, record: dict) -> None:
+    if not output.is_file() or sha256_file(output) != record["sha256"]:
+        raise Refused("the finished answers were removed or altered", where=output, do="Start anew with --restart.")
+
+
+def move_aside(output: Path) -> None:
+    """Renames old answers and their record to NAME.old-1, -2, ... and drops unfinished parts."""
+    number = 1
+    while (kept := output.with_name(f"{output.name}.old-{number}")).exists() or meta_file(kept).exists():
+        number += 1
+    for file, name in ((output, kept), (meta_file(output), meta_file(kept))):
+        if file.exists():
+            os.replace(file, name)
+    _clear(parts_folder(output))
+
+
+def _clear(parts: Path) -> None:
+    for file in parts.glob("*.jsonl"):
+        file.unlink()
+
+
+# ---------------------------------------------------------------------------------------------------------- one model's part
+
+
+def answer(request: Request, number: int, source: Source, rows: list, ui: Any) -> None:
+    """Lets one model answer all prompts that its part does not hold yet."""
+    part = parts_folder(request.output) / f"{number}.jsonl"
+    done = keep_whole_lines(part)
+    if done > len(rows):
+        raise Failed(f"the part has {done} rows for {len(rows)} prompts", where=part, do="Start anew with --restart.")
+    if done == len(rows):
+        return
+    if done:
+        ui.say(f"{source.text}: {done} rows are done; going on with row {done + 1}")
+    loaded, renderer = load(request, source, ui)
+    check_commit(request.output, number, loaded)
+    prompts = [renderer.prompt(row.messages, tools=row.tools) for row in rows[done:]]
+    check_room(loaded, prompts, request, [row.where for row in rows[done:]])
+    with open(part, "a", encoding="utf-8") as file:
+        for lines in chunks(loaded, renderer, prompts, done, request, ui, source.text):
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+    del loaded, renderer
+    gc.collect()  # the next model's weights need the room
+
+
+def keep_whole_lines(part: Path) -> int:
+    """Cuts a last line that a kill left unfinished; returns the number of whole ones."""
+    if not part.is_file():
+        return 0
+    data = part.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with open(part, "r+b") as file:
+            file.truncate(whole)
+    return data.count(b"\n")
+
+
+def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
+    """The model and its renderer; says which settings of its folder are not applied."""
+    from alignment.generation import folder_settings
+    from alignment.models import load_policy
+
+    loaded = load_policy(source, **request.how)
+    renderer = loaded.renderer(**({} if request.system is None else {"system": request.system}))
+    ignored = folder_settings(loaded.model)
+    ui.say(f"{source.text}: loaded on {loaded.device}"
+           + (f"; not applied from its generation config: {ignored}" if ignored else ""))
+    return loaded, renderer
+
+
+def check_commit(output: Path, number: int, loaded: Any) -> None:
+    """A hub name may move on between two runs of the command: its commit is kept and compared."""
+    commit = getattr(loaded.model.config, "_commit_hash", None)
+    record = json.loads(meta_file(output).read_text(encoding="utf-8"))
+    commits = record.setdefault("commits", {})
+    if commits.setdefault(str(number), commit) != commit:
+        raise Refused(f"the hub model is now at {commit}, the answers were begun with {commits[str(number)]}",
+                      where=loaded.source.text, do="Name the old revision with @REVISION, or start anew with --restart.")
+    write_json(meta_file(output), record)
+
+
+def check_room(loaded: Any, prompts: list[list[int]], request: Request, where: list[str]) -> None:
+    """Refuses a row without room before the first one is answered."""
+    from alignment.generation import rooms
+
+    rooms(loaded.model, prompts, request.decoding.max_new_tokens, where)
+
+
+def chunks(
+    loaded: Any, renderer: Any, prompts: list[list[int]], first: int, request: Request, ui: Any, name: str
+) -> Iterator[list[dict]]:
+    """Answers in the prompts' order, some batches at a time; each item is a part's rows."""
+    from alignment.generation import generate
+
+    settings = {key: value for key, value in request.decoding.as_dict().items() if key != "seed"}
+    size = max(1, CHUNK * request.batch_size // request.samples)
+    began, tokens, total = time.monotonic(), 0, first + len(prompts)
+    for start in range(0, len(prompts), size):
+        block = prompts[start : start + size]
+        seeds = [row_seed(request.decoding.seed, first + start + i, k) for i in range(len(block)) for k in range(request.samples)]
+        asked = [prompt for prompt in block for _ in range(request.samples)]
+        made = generate(loaded, asked, **settings, seed=seeds, batch_size=request.batch_size, renderer=renderer)
+        tokens += sum(completion.tokens for completion in made)
+        speed = tokens / max(time.monotonic() - began, 1e-9)
+        ui.say(f"{name}: {first + start + len(block)}/{total} rows  {speed:,.0f} tokens/s")
+        yield [part_row(made[i : i + request.samples], seeds[i : i + request.samples]) for i in range(0, len(made), request.samples)]
+
+
+def part_row(made: list, seeds: list[int]) -> dict:
+    """One prompt's answers by one model."""
+    return {"responses": [completion.text for completion in made], "stopped": [completion.stopped for completion in made],
+            "tokens": [completion.tokens for completion in made], "seeds": seeds}
+
+
+# ---------------------------------------------------------------------------------------------------------------- the end
+
+
+def join(request: Request, rows: list) -> None:
+    """Writes the output from the parts, row by row, and gives it its name at the end."""
+    folder = parts_folder(request.output)
+    whole = folder / "joined.tmp"
+    with ExitStack() as held:
+        parts = [held.enter_context(open(folder / f"{i}.jsonl", encoding="utf-8")) for i in range(len(request.models))]
+        file = held.enter_context(open(whole, "w", encoding="utf-8"))
+        for row, *lines in zip(rows, *parts, strict=True):
+            made = joined(row, request.models, [json.loads(line) for line in lines])
+            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+    move_in(whole, request.output)
+
+
+def joined(row: Any, models: Sequence[str], made: list[dict]) -> dict:
+    """The output's row: prompt, all models' responses, who made which, and the row's other columns."""
+    flat = {key: [value for part in made for value in part[key]] for key in ("responses", "stopped", "tokens", "seeds")}
+    sources = [name for name, part in zip(models, made, strict=True) for _ in part["responses"]]
+    tools = {"tools": list(row.tools)} if row.tools else {}
+    return {
+        "prompt": [message.as_dict() for message in row.messages], "responses": flat.pop("responses"), "sources": sources,
+        "generation": flat, **tools, **{key: value for key, value in row.extra.items() if key not in OURS},
+    }
+
+
+def finish(output: Path) -> None:
+    """Marks the record as completed, with the answers' hash."""
+    record = json.loads(meta_file(output).read_text(encoding="utf-8"))
+    write_json(meta_file(output), {**record, "state": "completed", "finished": now(), "sha256": sha256_file(output)})
