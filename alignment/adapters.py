@@ -65,18 +65,23 @@ def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str) -> Pef
     Raises:
         Failed: where a tensor of the adapter found no place in the model.
     """
-    config = PeftConfig.from_pretrained(str(folder))
     state = load_adapter_file(folder)
-    config.inference_mode, config.task_type = False, task
-    config.base_model_name_or_path = None
     if task == HEAD_TASK:
         name = head_name(model)
-        config.modules_to_save = sorted({*(config.modules_to_save or []), name})
-        head = model.get_submodule(name).weight
-        state.setdefault(f"base_model.model.{name}.weight", torch.zeros_like(head, device="cpu"))
-    wrapped = get_peft_model(model, config)
+        zeros = torch.zeros_like(model.get_submodule(name).weight, device="cpu")
+        state.setdefault(f"base_model.model.{name}.weight", zeros)
+    wrapped = like_parent(model, folder, task=task)
     put_adapter(wrapped, state, "default")
     return wrapped
+
+
+def like_parent(model: torch.nn.Module, folder: Path, *, task: str) -> PeftModel:
+    """Wraps `model` with a trainable adapter shaped like the one in `folder`, its values not yet set."""
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode, config.task_type, config.base_model_name_or_path = False, task, None
+    if task == HEAD_TASK:
+        config.modules_to_save = sorted({*(config.modules_to_save or []), head_name(model)})
+    return get_peft_model(model, config)
 
 
 def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:

@@ -59,6 +59,18 @@ class Loaded:
         return Renderer.from_options(self.tokenizer, self.options, **overrides)
 
 
+def quiet_libraries() -> None:
+    """Silences progress bars and notices of the libraries' own: what matters is said by the suite, once."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    for module in ("transformers", "trl", "peft"):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=module)
+
+
 def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_tokens: tuple[str, ...] = ()):
     """The tokenizer with its template and pad token prepared; returns (tokenizer, Preparation)."""
     holder = source if _has_tokenizer(source) else base_of(source)
@@ -251,8 +263,9 @@ def check_finite(model: torch.nn.Module) -> None:
             raise Failed(f"the weight '{name}' is not finite", do="Lower the learning rate; the last good checkpoint is kept.")
 
 
-def save_and_prove(model: torch.nn.Module, tokenizer, folder: Path, probe: list[list[int]], reload: Callable) -> float:
-    """Saves model and tokenizer to `folder`, reads them back with `reload(folder)` and compares on the probe rows.
+def save_and_prove(model: torch.nn.Module, tokenizer, folder: Path, probe: list[list[int]],
+                   read_back: Callable[[Path], torch.Tensor]) -> float:
+    """Saves model and tokenizer to `folder` and compares with `read_back(folder)`, the saved model's outputs on the probe rows.
 
     Returns the largest relative distance. Raises Failed where it is beyond the tolerance.
     """
@@ -265,4 +278,4 @@ def save_and_prove(model: torch.nn.Module, tokenizer, folder: Path, probe: list[
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form; ours is written from the manifest
     expected = outputs(model, probe)
-    return compare(expected, outputs(reload(folder), probe), tolerance=tolerance_of(model), what="the model read back from disk")
+    return compare(expected, read_back(folder), tolerance=tolerance_of(model), what="the model read back from disk")

@@ -19,6 +19,7 @@ from alignment.runs import content_hash, file_hashes
 from alignment.session import Session
 from alignment.sources import Source
 from alignment.training import processes
+from alignment.training.callbacks import UNLOGGED
 
 PROBES = 4  # rows on which a model read back is compared
 STAGING = ".result"
@@ -101,11 +102,13 @@ def counts(session: Session, trainer, train: Rendered) -> dict:
 
 
 def last_metrics(trainer) -> dict:
-    """The last logged training and held-out figures."""
+    """The last logged training and held-out figures, less what a clock measured: those are in metrics.jsonl."""
     found: dict = {}
     for row in trainer.state.log_history:
-        found.update({key: value for key, value in row.items() if key not in ("step", "epoch")})
-    return {key: value for key, value in found.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+        found.update({key: value for key, value in row.items() if key not in {"step", "epoch", *UNLOGGED}})
+    timed = ("_runtime", "_per_second")
+    return {key: value for key, value in found.items()
+            if isinstance(value, (int, float)) and math.isfinite(value) and not key.endswith(timed)}
 
 
 def _yaml(value: dict) -> str:

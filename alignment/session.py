@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from data_recipes.errors import Refused
@@ -25,7 +25,7 @@ from alignment.adapters import HEAD_TASK, AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
 from alignment.job import Job
-from alignment.models import Loading, adapter_folder, load_base, load_config, load_policy, load_tokenizer, set_special_ids
+from alignment.models import Loading, adapter_folder, load_base, load_config, load_policy, load_tokenizer, quiet_libraries, set_special_ids
 from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.training import processes
@@ -71,6 +71,7 @@ def open_session(job: Job, *, task: str) -> Session:
         Refused: the base changed, the template is not the parent's, or another adapter than the parent's is asked for
             without saying `adapter.on_parent: merge`.
     """
+    quiet_libraries()
     session, model = Session(job, task), job.config.model
     session.tokenizer, session.preparation = load_tokenizer(
         job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens))
@@ -78,6 +79,7 @@ def open_session(job: Job, *, task: str) -> Session:
         job.ui.say(note)
     check_template(job.source, session.preparation)
     session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job))
+    session.tokenizer.chat_template = session.renderer.template_to_save
     session.base = base_of(job.source, base=model.base)
     check_base(job.source, session.base)
     if job.source.is_adapter:
@@ -164,6 +166,8 @@ def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
     for reason, count in sorted(_rejected(job).items()):
         rows.append((f"rejected: {reason}", f"{count:,}", "", "", ""))
     job.ui.table("data", rows, header=("", "rows", "tokens", "trained tokens", "truncated"))
+    for remark in session.renderer.remarks():
+        job.ui.warn(remark)
     job.ui.text(row_text(session.renderer, train.first))
 
 
@@ -204,9 +208,9 @@ def model_shape(session: Session, copies: int) -> ModelShape:
 def _adapter_size(session: Session, model) -> int:
     """Trained parameters of the adapter, by making it on the meta device."""
     if session.parent_adapter:
-        wrapped = get_peft_model(model, PeftConfig.from_pretrained(str(session.parent_adapter)))
-        return sum(p.numel() for n, p in wrapped.named_parameters() if "lora_" in n)
-    wrapped = adapters.new_adapter(model, session.choice, task=session.task, seed=0)
+        wrapped = adapters.like_parent(model, session.parent_adapter, task=session.task)
+    else:
+        wrapped = adapters.new_adapter(model, session.choice, task=session.task, seed=0)
     return sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 

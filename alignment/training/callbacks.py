@@ -105,7 +105,7 @@ class MetricsCallback(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         figures = {key: value for key, value in (logs or {}).items() if key not in UNLOGGED}
-        if not state.is_world_process_zero or not figures:
+        if not state.is_world_process_zero or not figures.keys() - {"epoch"}:
             return
         if "loss" in figures:
             figures["tokens_per_second"] = self._speed(figures.get("num_tokens"))
