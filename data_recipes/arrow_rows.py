@@ -1,0 +1,122 @@
+"""Rows of Parquet files and of hub data sets: the two readers that need a library, imported only when one is asked for."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_recipes.errors import Refused
+from data_recipes.records import BadRow
+from data_recipes.strict_json import check_values
+
+BATCH = 1000
+
+
+def iter_parquet(path: Path, notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
+    """Rows as ("file:row", row or BadRow), rows counted from 1.
+
+    A struct that lacks a field in one row has it as null there: Parquet knows one shape for a whole column.
+    """
+    try:
+        import pyarrow.parquet
+        from pyarrow import ArrowException
+    except ImportError as error:
+        raise Refused("Parquet needs pyarrow", where=path, do="Install it: pip install pyarrow.") from error
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        columns = _text_columns(file.schema_arrow, path, notes)
+        number = 0
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for number, row in enumerate(_batch_rows(_dates_as_text(batch)), number + 1):
+                yield f"{path}:{number}", row
+    except (ArrowException, OSError) as error:
+        raise Refused(f"the Parquet file cannot be read: {error}", where=path, do="Write or copy it again.") from error
+
+
+def _text_columns(schema, path: Path, notes: list[str]) -> list[str]:
+    """Columns that JSON could hold; a column of bytes is left out, and said."""
+    from pyarrow import types
+
+    is_bytes = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise Refused(f"the column {name!r} is there twice", where=path)
+    left = [field.name for field in schema if any(test(field.type) for test in is_bytes)]
+    if left:
+        notes.append(f"{path}: columns of bytes are left out: {', '.join(left)}")
+    return [name for name in schema.names if name not in left]
+
+
+def _dates_as_text(batch):
+    import pyarrow
+
+    columns = [
+        column.cast(pyarrow.string()) if pyarrow.types.is_temporal(column.type) else column for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _batch_rows(batch) -> Iterator[dict | BadRow]:
+    try:
+        rows = batch.to_pylist()
+    except ValueError:  # one bad value spoils the whole batch, so its rows are asked for one by one
+        rows = [_one_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    for row in rows:
+        yield row if isinstance(row, BadRow) else _checked(row)
+
+
+def _one_row(batch) -> dict | BadRow:
+    try:
+        return batch.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return BadRow("bad-encoding", f"a text is not UTF-8: byte 0x{error.object[error.start]:02x}")
+    except ValueError as error:
+        return BadRow("wrong-type", str(error))
+
+
+def _checked(row: dict) -> dict | BadRow:
+    try:
+        check_values(row)
+    except BadRow as error:
+        return BadRow(error.reason, error.detail, row)
+    return row
+
+
+def iter_hub(name: str, split: str, notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
+    """Rows of a hub data set (or of a folder that `datasets` can load) as ("name:split:row", row or BadRow).
+
+    `datasets` may have turned date-like text into timestamps before this sees it; these are written as text again and
+    the columns are named, since their spelling in the source is lost.
+    """
+    data = _load(name, split)
+    dates: set[str] = set()
+    for number, row in enumerate(data, 1):
+        dates.update(key for key, value in row.items() if isinstance(value, (datetime.date, datetime.time)))
+        yield f"{name}:{split}:{number}", _checked({key: _plain(value) for key, value in row.items()})
+    if dates:
+        notes.append(f"{name}: {', '.join(sorted(dates))} came as dates and is written as ISO text, maybe not as in the source")
+
+
+def _plain(value):
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
+
+
+def _load(name: str, split: str):
+    import datasets
+
+    local = Path(name).is_dir()
+    if not local and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise Refused(f"'{name}' is a hub data set, and the hub is switched off", where="HF_HUB_OFFLINE",
+                      expected="a file", do="Give a file, or unset HF_HUB_OFFLINE.")
+    try:
+        if local and (Path(name) / "state.json").is_file():
+            return datasets.load_from_disk(name)
+        return datasets.load_dataset(name, split=split)
+    except Exception as error:  # datasets, huggingface_hub and the network raise some twenty kinds, with no common base
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise Refused(f"the data set could not be loaded: {first}", where=f"{name}:{split}",
+                      expected="a hub data set owner/name, with :split after it where that is not train",
+                      do="Look at its page for its name, its splits and its terms; `hf auth login` where it is gated.",
+                      ) from error

@@ -1,0 +1,98 @@
+"""Where rows come from: which names are files, and which are hub data sets. A missing path is never looked up on a hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_recipes import files
+from data_recipes.errors import Refused
+from data_recipes.raw_rows import OTHER_SUFFIXES, SUFFIXES, iter_rows
+from data_recipes.records import BadRow
+
+
+@dataclass
+class Origin:
+    """One file, or one split of a hub data set.
+
+    name: as the user wrote it. path: the file, else None. split: of a hub data set, or of a folder saved by `datasets`.
+    notes: what is worth saying, filled while the rows are read.
+    """
+
+    name: str
+    path: Path | None = None
+    split: str = ""
+    notes: list[str] = field(default_factory=list)
+    _sha256: str = ""
+
+    def rows(self) -> Iterator[tuple[str, dict | BadRow]]:
+        """The raw rows, each with its place."""
+        return iter_rows(self.path, self.notes) if self.path else self._hub_rows()
+
+    def sha256(self) -> str:
+        """Of the file's bytes, or of a hub data set's rows in order; the latter once they were read to the end."""
+        return files.sha256_file(self.path) if self.path else self._sha256
+
+    def _hub_rows(self) -> Iterator[tuple[str, dict | BadRow]]:
+        from data_recipes.arrow_rows import iter_hub
+
+        digest = hashlib.sha256()
+        for where, row in iter_hub(self.name, self.split, self.notes):
+            held = row.row if isinstance(row, BadRow) else row
+            digest.update(json.dumps(held, sort_keys=True, default=str).encode("ascii") + b"\n")
+            yield where, row
+        self._sha256 = digest.hexdigest()
+
+
+def resolve(source: str | Path | Iterable[str | Path]) -> list[Origin]:
+    """The origins that a source names, in order; every path is looked for before any row is read.
+
+    Raises:
+        Refused: a path that is not there, a folder that holds not exactly one data file, or an empty list.
+    """
+    names = [source] if isinstance(source, (str, Path)) else list(source)
+    if not names:
+        raise Refused("no data was given", where="data", expected="a file, several files, or a hub data set")
+    return [_resolve(str(name)) for name in names]
+
+
+def _resolve(name: str) -> Origin:
+    forced = name.startswith("hub:")
+    path = Path(name).expanduser()
+    if not forced and path.is_dir():
+        return _folder(name, path)
+    if not forced and path.exists():
+        return Origin(name, path)
+    hub_id, _, split = name.removeprefix("hub:").partition(":")
+    if not forced and looks_like_path(hub_id):
+        raise Refused("there is no such file", where=name, expected="a file, or a hub data set owner/name",
+                      do="hub: before a name forces the hub; nothing is looked up there for a path.")
+    return Origin(hub_id, None, split or "train")
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name that is not here can only be meant as a path: all but `owner/name`."""
+    owner, slash, rest = name.partition("/")
+    if not slash or "/" in rest or "\\" in name or name.startswith((".", "~")) or not owner or not rest:
+        return True
+    suffix = Path(name.lower().removesuffix(".gz")).suffix
+    return name.lower().endswith(".gz") or suffix in SUFFIXES or suffix in OTHER_SUFFIXES or Path(owner).is_dir()
+
+
+def _folder(name: str, path: Path) -> Origin:
+    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        return Origin(str(path), None, "train")
+    found = sorted(item for item in path.iterdir() if _is_data(item))
+    if len(found) == 1:
+        return Origin(str(found[0]), found[0])
+    shown = ", ".join(item.name for item in found[:5])
+    raise Refused(f"the folder holds {len(found)} data files{': ' + shown if shown else ''}", where=name,
+                  expected="a file, a folder with exactly one, or a folder written by datasets' save_to_disk",
+                  do="Name the files one by one." if found else "")
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and Path(path.name.lower().removesuffix(".gz")).suffix in SUFFIXES
