@@ -327,6 +327,8 @@ def describe_base(base: Source, run: Path, revision: str | None = None) -> dict:
 
 def check_base(source: Source, base: Source) -> None:
     """Raises Refused where a run's local base is not the one it was trained on."""
+    if not source.is_adapter:  # a run whose whole model was tuned needs its base no more
+        return
     recorded = ((source.manifest or {}).get("base") or {}).get("hash")
     if recorded and base.kind != "hub" and content_hash(base.path) != recorded:
         raise Refused(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alignment.runs import Run, content_hash, describe_base, versions
 from alignment.sources import resolve
-from tests.tiny import save_base, tokenizer
+from tests.tiny import llama, tokenizer
 
 
 def policy_run(folder: Path, base: Path, *, seed: int = 0, scale: float = 0.5, **lora) -> Path:
@@ -37,6 +37,11 @@ def reward_run(folder: Path, base: Path, *, seed: int = 0, scale: float = 0.5) -
     return _write(model, folder, base, "reward")
 
 
+def full_run(folder: Path, base: Path, *, seed: int = 5) -> Path:
+    """A completed `sft` run whose whole model was tuned."""
+    return _write(llama(seed=seed), folder, base, "sft")
+
+
 def _shrink(model, scale: float) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
@@ -48,7 +53,7 @@ def _write(model, folder: Path, base: Path, stage: str) -> Path:
 
     tokens = tokenizer()
     preparation = prepare_tokenizer(tokens)
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {}))
     tokens.save_pretrained(folder)
     renderer = Renderer(tokens)
     run = Run(folder, {"format": 1, "stage": stage, "parents": [], "created": "2026-01-01T00:00:00+00:00"})
@@ -58,8 +63,3 @@ def _write(model, folder: Path, base: Path, stage: str) -> Path:
         metrics={"loss": 1.5}, config={"model": {"path": str(base), "quantisation": "none"}, "data": {"train": "secret.jsonl"}},
     )
     return folder
-
-
-def small_base(folder: Path) -> Path:
-    """The tiny Llama-shaped base, saved."""
-    return save_base(folder)

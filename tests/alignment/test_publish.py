@@ -16,7 +16,7 @@ from alignment.scrub import without_absolute
 from alignment.secret_scan import find_in
 from alignment.sources import resolve
 from data_recipes.errors import Failed, Refused
-from tests.alignment.made_runs import policy_run
+from tests.alignment.made_runs import full_run, policy_run
 from tests.alignment.test_merge import Heard
 from tests.tiny import save_base
 
@@ -104,6 +104,14 @@ def test_a_merged_model_is_exported_without_a_base(made):
     assert str(made.base) not in text and str(made.run) not in text
     with pytest.raises(Refused, match="--base-id is for adapters"):
         export(ExportRequest(str(made.run.parent / "merged"), "folder", made.out, base_id="a/b"), Heard(), environ={})
+
+
+def test_a_wholly_tuned_run_is_exported_without_a_base(made):
+    run = full_run(made.run.parent / "full", made.base)
+    export(ExportRequest(str(run), "folder", made.out), Heard(), environ={})
+    assert Run.open(made.out).manifest["base"] == {"kind": "none"} and str(made.base) not in all_text(made.out)
+    rows = [[5, 6, 7]]
+    assert outputs(load_policy(str(made.out)).model, rows).equal(outputs(load_policy(str(run)).model, rows))
 
 
 def test_metrics_are_published_only_when_asked(made):
