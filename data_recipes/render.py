@@ -25,7 +25,6 @@ from data_recipes.records import BadRow, Comparison, Demonstration, Text
 from data_recipes.switches import Switches, choose_switches, refuse_unseen, shows_tool_list, shows_tools
 from data_recipes.templates import (
     PROBE, Preparation, find_stops, hidden_ids, prepare_tokenizer, special_ids, special_tokens, with_defaults,
-    without_defaults,
 )
 
 __all__ = ["Preparation", "Rendered", "RenderedPair", "Renderer", "prepare_tokenizer", "special_tokens"]
@@ -118,11 +117,11 @@ class Renderer:
 
         `max_length` only cuts and `train_on` only masks, so they are no part of it.
         """
-        sample = "Fingerprint: 0123 äß\n\n  <tab>\t" + self._chat.text([{"role": "user", "content": "hi"}], prompt=True)
+        chat = self._chat.text(self._messages([{"role": "user", "content": "hi"}]), prompt=True)
         return sha256_json({
-            "template": without_defaults(self._chat.template), "system": self.system, "tools": self.tools, "thinking": self.thinking,
+            "template": self.template_to_save, "tools": self.tools, "thinking": self.thinking,
             "stop_ids": self.stop_ids, "special": self._chat.variables, "size": len(self.tokenizer),
-            "sample": self._encode(sample)[0],
+            "sample": self._encode("Fingerprint: 0123 äß\n\n  <tab>\t" + chat)[0],
         })
 
     @property
@@ -366,4 +365,4 @@ def _differs(before: str, text: str) -> str:
     shared = common_prefix(before, text)
     return (f"the generation prompt goes on with {before[shared:][:40]!r} where this row's answer begins with "
             f"{text[shared:][:40]!r}: the model would be asked in another context than it was trained in. Where the "
-            "template opens a <think> block, put the reasoning into the rows or say data.thinking: off")
+            "template opens a <think> block, begin the answers with <think>...</think>, or say data.thinking: off")

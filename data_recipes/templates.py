@@ -118,14 +118,16 @@ def with_defaults(template: str, system: str | None, variables: dict) -> str:
     So plain transformers and vLLM, who know nothing of our options, begin a chat as training did. What the caller
     passes still wins. Values are JSON, which Jinja reads as its own literals.
     """
-    lines = [f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
-             for name, value in sorted(variables.items())]
+    lines = {name: f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
+             for name, value in sorted(variables.items())}
     if system:
         first = json.dumps({"role": "system", "content": system}, ensure_ascii=False)
-        lines.append("{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"
-                     f"{{%- set messages = [{first}] + messages -%}}{{%- endif -%}}")
+        lines["messages"] = ("{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"
+                             f"{{%- set messages = [{first}] + messages -%}}{{%- endif -%}}")
     plain = without_defaults(template)
-    return f"{HEAD}{''.join(lines)}{HEAD_END}{plain}" if lines else template
+    before = template[len(HEAD): -len(HEAD_END + plain)].strip().split("\n") if plain != template else []
+    merged = {**{line.split("{%- set ")[1].split(" ")[0]: line for line in before}, **lines}
+    return "\n".join([HEAD, *merged.values(), HEAD_END + plain]) if merged else template
 
 
 def without_defaults(template: str) -> str:
