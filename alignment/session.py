@@ -78,7 +78,7 @@ def open_session(job: Job, *, task: str) -> Session:
     for note in session.preparation.notes:
         job.ui.say(note)
     check_template(job.source, session.preparation)
-    session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job))
+    session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job.source, job.config))
     session.tokenizer.chat_template = session.renderer.template_to_save
     session.base = base_of(job.source, base=model.base)
     check_base(job.source, session.base)
@@ -87,11 +87,11 @@ def open_session(job: Job, *, task: str) -> Session:
     return session
 
 
-def renderer_options(job: Job) -> dict:
+def renderer_options(source: Source, config) -> dict:
     """The parent's rendering options, overruled by what the config says; nobody types them twice."""
-    inherited = ((job.source.manifest or {}).get("template") or {}).get("options") or {}
-    data = job.config.data
-    given = {name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if job.config.given(f"data.{name}")}
+    inherited = ((source.manifest or {}).get("template") or {}).get("options") or {}
+    data = config.data
+    given = {name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if config.given(f"data.{name}")}
     if data.tools:
         given["tools"] = json.loads(Path(data.tools).read_text(encoding="utf-8"))
     return {**inherited, **given, "max_length": data.max_length}
@@ -146,7 +146,7 @@ def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, R
     train = render_part(rows.train, one, rows.ledgers["train"])
     held_out = render_part(rows.validation, one, rows.ledgers.get("validation", rows.ledgers["train"]))
     for ledger in rows.ledgers.values():
-        ledger.check(job.config.data.max_rejected, job.output / "private" / "rejected.jsonl")
+        ledger.check(job.config.data.max_rejected, job.run.private)
     for note in rows.notes:
         job.ui.warn(note)
     show_data(session, train, held_out)
