@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from alignment.config import StageConfig
-from alignment.sources import looks_like_path, resolve
+from alignment.sources import resolve
+from data_recipes import origins
 from data_recipes.errors import Refused
-
-DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz", ".txt", ".ndjson")
 
 
 def check(config: StageConfig, output: Path) -> None:
@@ -32,10 +31,7 @@ def check(config: StageConfig, output: Path) -> None:
 
 def check_data(text: str, where: str) -> None:
     """Refuses what can only be meant as a file and is not there; `owner/name` may be a hub data set."""
-    path = Path(text).expanduser()
-    if path.is_file():
-        return
-    if path.is_dir():
-        raise Refused(f"'{text}' is a folder", where=where, expected="a file of rows, or a hub data set id owner/name")
-    if looks_like_path(text) or text.endswith(DATA_ENDINGS):
-        raise Refused(f"there is no file '{text}'", where=where, expected="a file of rows, or a hub data set id owner/name")
+    try:
+        origins.resolve(text)
+    except Refused as error:
+        raise Refused(f"'{text}': {error.what}", where=where, expected=error.expected, do=error.do) from None
