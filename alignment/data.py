@@ -15,7 +15,6 @@ from data_recipes.readers import Ledger, read
 from data_recipes.records import BadRow
 from data_recipes.split import by_prompt, prompt_key
 
-REJECTED = "rejected.jsonl"
 IGNORED = -100  # transformers' label for a token without loss
 
 
@@ -78,7 +77,7 @@ def read_rows(section, kind: str, *, seed: int, private: Path) -> RowSet:
 
 def _read_part(section, source, kind: str, private: Path):
     rows = read(source, kind, format=section.format, max_rejected=section.max_rejected)
-    rows.ledger.check(section.max_rejected, private / REJECTED)
+    rows.ledger.check(section.max_rejected, private)
     return rows.records, rows.ledger
 
 
@@ -89,7 +88,7 @@ def _overlap(train: list, held_out: list) -> list[str]:
     return [f"{len(shared)} prompts of the held-out file are also in the training rows: held-out figures will flatter"]
 
 
-def render_part(records: list, one: Callable[[object], dict], ledger: Ledger | None) -> Rendered:
+def render_part(records: list, one: Callable[[object], dict], ledger: Ledger) -> Rendered:
     """Renders records with `one(record) -> columns`; a BadRow goes to the ledger.
 
     `one` also gives `counts`, a dictionary that is summed up (tokens, trained, truncated).
@@ -100,10 +99,7 @@ def render_part(records: list, one: Callable[[object], dict], ledger: Ledger | N
         try:
             row = one(record)
         except BadRow as error:
-            if ledger is None:
-                raise Refused(f"a row cannot be used: {error}", where=record.where) from error
-            ledger.reject(record.where, error.reason, error.detail, None)
-            ledger.kept -= 1  # it was kept when it was read
+            ledger.drop(record.where, error.reason, error.detail)
             continue
         for name, amount in row.pop("counts").items():
             counts[name] = counts.get(name, 0) + amount

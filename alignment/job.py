@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import AlignError, Interrupted
+from data_recipes.ledger import write_rejected
 
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
-from alignment.runs import Opening, Run, check_parent, locked, open_output, relative_to_run, versions
+from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
 from alignment.sources import Source, resolve
 from alignment.training import processes
 from alignment.training.signals import Signals, caught
@@ -52,7 +53,13 @@ class Job:
         """Writes the manifest for the first time, once there is work that can be continued."""
         self.begun = True
         if processes.is_first():
+            self._list_rejected()
             self.run.write(state="running", request=self.request, parents=self.parents, config=self.config.resolved(), **facts)
+
+    def _list_rejected(self) -> None:
+        """Rows that were let pass as a share are listed too, not only those that stop a stage."""
+        if any(ledger.rejected_rows for ledger in self.rows.ledgers.values()):
+            write_rejected(self.run.private / "rejected.jsonl", self.rows.ledgers.values())
 
     def summary(self) -> dict:
         """What the command prints."""
@@ -74,7 +81,7 @@ def begin(stage: str, kind: str, config, output: Path, *, parents: tuple[str, ..
     with caught() as signals:
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
-        rows = read_rows(config.data, kind, seed=config.training.seed, private=output / "private")
+        rows = read_rows(config.data, kind, seed=config.training.seed, private=output / PRIVATE)
         job = Job(stage, config, output, source, rows, _parents(parent, output), {}, signals, ui, dry_run)
         job.request = make_request(stage, config, source, parent, rows)
         if dry_run:

@@ -33,8 +33,12 @@ def tokenizer(template: str | None = CHATML, *, bos: bool = False):
     return made
 
 
-def llama(vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True):
-    """A Llama-shaped model of some 30,000 parameters, float32, random from `seed`."""
+def llama(vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True,
+          spread: float = 0.02):
+    """A Llama-shaped model of some 30,000 parameters, float32, random from `seed`.
+
+    With a `spread` of 0.02 its head can say little but the same probability for all tokens; 0.2 lets an adapter learn.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -42,7 +46,7 @@ def llama(vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int =
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=tied,
-        bos_token_id=1, eos_token_id=2, pad_token_id=0, attention_dropout=0.0,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, attention_dropout=0.0, initializer_range=spread,
     )
     return LlamaForCausalLM(config).float()
 

@@ -60,11 +60,12 @@ def _train(session: Session, trainer, train: Rendered):
         cut_metrics(job.run.metrics_file, start)
     if checkpoint:
         job.ui.say(f"continuing after step {start}")
-    trainer.order = EpochOrder(train.columns["length"], batch=config.training.batch_size, seed=config.training.seed,
-                               grouped=config.training.group_by_length and not config.trainer.get("packing"))
-    with job.ui.steps(total_steps(session, len(train)), start) as steps, job.signals.at_step_end():
+    lengths = row_lengths(trainer.train_dataset)
+    trainer.order = EpochOrder(lengths, batch=config.training.batch_size, seed=config.training.seed,
+                               grouped=config.training.group_by_length)
+    with job.ui.steps(total_steps(session, len(lengths)), start) as steps, job.signals.at_step_end():
         for callback in (
-            EpochCallback(trainer.order, steps_per_epoch(session, len(train))),
+            EpochCallback(trainer.order, steps_per_epoch(session, len(lengths))),
             FiniteCallback(trainer, job.run.metrics_file, train.names), SignalCallback(job.signals),
             SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}),
             MetricsCallback(job.run.metrics_file, steps),
@@ -74,3 +75,10 @@ def _train(session: Session, trainer, train: Rendered):
     if trainer.state.global_step < trainer.state.max_steps:
         job.signals.raise_if_received(where=str(job.run.path), do="The same command continues after the last step.")
     return trainer
+
+
+def row_lengths(dataset) -> list[int]:
+    """Tokens of each row that the trainer takes; packed rows are others than those that were rendered."""
+    if "length" in dataset.column_names:
+        return dataset["length"][:]
+    return [len(ids) for ids in dataset["input_ids"]]

@@ -1,0 +1,304 @@
+"""The chain on a tiny model: it learns, plain PEFT and transformers load it, and step 0 and the end are checked."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from alignment.adapters import load_adapter_file, state_hash
+from alignment.models import load_policy, load_run, load_scorer, outputs
+from alignment.runs import Run, lineage
+from data_recipes.errors import Failed, Refused
+from data_recipes.files import write_jsonl
+from reward.scalar import score
+from tests import tiny
+from tests.alignment.chains import StoppingUi, metrics, run_stage, world
+
+ROWS = [[3, 60, 70, 80, 90, 2], [3, 61, 2], [3, 62, 72, 82, 92, 101, 102, 103, 2]]
+LONGER = {"training__epochs": 8, "data__validation_share": 0.2, "training__learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """base -> sft -> reward, dpo; with held-out rows. Returns the folder of the runs and the files."""
+    files = world(tmp_path_factory.mktemp("chain"), rows=40, model=tiny.llama(spread=0.2))
+    runs = files["base"].parent / "runs"
+    run_stage("sft", files, files["base"], runs / "sft", **{**LONGER, "training__learning_rate": 2e-2})
+    run_stage("reward", files, runs / "sft", runs / "reward", **LONGER)
+    run_stage("dpo", files, runs / "sft", runs / "dpo", **LONGER)
+    return runs, files
+
+
+def held_out(run, key):
+    return [row[key] for row in metrics(run) if key in row]
+
+
+def test_each_stage_learns_on_held_out_rows(chain):
+    runs, _ = chain
+    losses = held_out(runs / "sft", "eval_loss")
+    assert losses[-1] < 0.7 * losses[0]
+    assert held_out(runs / "reward", "eval_accuracy")[-1] == 1.0
+    assert held_out(runs / "dpo", "eval_rewards/margins")[-1] > 1.0
+
+
+def test_the_first_pair_losses_are_ln_2(chain):
+    runs, _ = chain
+    for stage in ("reward", "dpo"):
+        assert metrics(runs / stage)[0]["loss"] == pytest.approx(0.693147, abs=2e-5)
+
+
+def test_plain_peft_loads_a_policy_with_the_same_logits(chain):
+    runs, _ = chain
+    for stage in ("sft", "dpo"):
+        plain = AutoPeftModelForCausalLM.from_pretrained(runs / stage)
+        assert torch.equal(outputs(plain, ROWS), outputs(load_policy(runs / stage).model, ROWS))
+
+
+def test_plain_peft_loads_a_reward_run_with_the_same_scores_and_padding_changes_none(chain):
+    runs, _ = chain
+    ours = load_scorer(runs / "reward")
+    plain = AutoPeftModelForSequenceClassification.from_pretrained(runs / "reward", num_labels=1)
+    assert torch.equal(outputs(plain, ROWS), outputs(ours.model, ROWS))
+    assert outputs(ours.model, ROWS).abs().min() > 0
+    together = score(ours.model, ROWS, pad_id=ours.tokenizer.pad_token_id, batch_size=3)
+    alone = outputs(ours.model, ROWS).squeeze(-1).tolist()
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_policy_is_no_scorer_and_a_scorer_no_policy(chain):
+    runs, _ = chain
+    with pytest.raises(Refused, match="score head"):
+        load_policy(runs / "reward")
+    with pytest.raises(Refused, match="score head"):
+        load_scorer(runs / "sft")
+    with pytest.raises(Refused, match="reward"):
+        run_stage("dpo", chain[1], runs / "reward", runs / "never")
+    assert not (runs / "never" / "align.json").exists()
+
+
+def test_dpos_reference_is_the_parents_adapter(chain):
+    runs, _ = chain
+    parent = state_hash(load_adapter_file(runs / "sft"))
+    assert Run.open(runs / "dpo").manifest["reference"] == {"kind": "adapter", "hash": parent}
+    assert state_hash(load_adapter_file(runs / "dpo")) != parent
+
+
+def test_only_the_policy_is_left_in_the_run_and_nothing_pickled(chain):
+    runs, _ = chain
+    names = {path.name for path in (runs / "dpo").iterdir()}
+    assert names >= {"adapter_config.json", "adapter_model.safetensors", "align.json", "config.yaml", "metrics.jsonl",
+                     "README.md", "tokenizer.json", "chat_template.jinja"}
+    assert "ref" not in names and ".result" not in names
+    assert not list(runs.glob("**/training_args.bin")) and not list(runs.glob("**/*.tmp"))
+
+
+def test_lineage_and_manifest_say_where_it_comes_from(chain):
+    runs, files = chain
+    run = Run.open(runs / "dpo")
+    assert [step["stage"] for step in lineage(run)] == ["dpo", "sft", "base"]
+    assert run.manifest["parents"][0]["path"] == "../sft"
+    assert run.manifest["adapter_lineage"] == [Run.open(runs / "sft").manifest["content_hash"]]
+    totals = run.manifest["data"]["train"]
+    assert totals["read"] == totals["kept"] == 40
+
+
+def test_a_moved_tree_works_and_a_tampered_parent_is_refused(chain, tmp_path):
+    runs, files = chain
+    shutil.copytree(runs.parent, tmp_path / "moved", symlinks=True)
+    moved = {key: tmp_path / "moved" / path.relative_to(runs.parent) for key, path in files.items()}
+    run_stage("dpo", moved, tmp_path / "moved" / "runs" / "sft", tmp_path / "moved" / "runs" / "again", training__max_steps=1)
+    weights = tmp_path / "moved" / "runs" / "sft" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(Refused, match="adapter_model.safetensors"):
+        run_stage("dpo", moved, tmp_path / "moved" / "runs" / "sft", tmp_path / "x", training__max_steps=1)
+
+
+def test_a_changed_base_is_refused(chain, tmp_path):
+    runs, files = chain
+    shutil.copytree(runs.parent, tmp_path / "moved")
+    tiny.llama(seed=9).save_pretrained(tmp_path / "moved" / "base")
+    with pytest.raises(Refused, match="base model's files"):
+        load_policy(tmp_path / "moved" / "runs" / "sft")
+
+
+def test_another_rank_than_the_parents_asks_for_a_merge_by_name(chain, tmp_path):
+    runs, files = chain
+    with pytest.raises(Refused, match="on_parent=merge"):
+        run_stage("dpo", files, runs / "sft", tmp_path / "dpo", adapter__rank=8, training__max_steps=1)
+    run_stage("dpo", files, runs / "sft", tmp_path / "dpo", adapter__rank=8, adapter__on_parent="merge", training__max_steps=2)
+    run = Run.open(tmp_path / "dpo")
+    assert run.manifest["base"]["path"] == "base" and run.manifest["adapter"]["rank"] == 8
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo" / "base")
+    torch.testing.assert_close(outputs(merged, ROWS), outputs(load_policy(runs / "sft").model, ROWS), atol=1e-5, rtol=1e-5)
+    shutil.move(tmp_path / "dpo", tmp_path / "elsewhere")
+    assert load_run(tmp_path / "elsewhere").base.path == tmp_path / "elsewhere" / "base"
+
+
+@pytest.mark.parametrize("kind", ["rslora", "dora"])
+def test_other_kinds_go_through_the_chain(chain, tmp_path, kind):
+    _, files = chain
+    run_stage("sft", files, files["base"], tmp_path / "sft", adapter__kind=kind, training__max_steps=2)
+    for stage in ("reward", "dpo"):
+        run_stage(stage, files, tmp_path / "sft", tmp_path / stage, adapter__kind=kind, training__max_steps=2)
+        assert Run.open(tmp_path / stage).manifest["adapter"]["kind"] == kind
+
+
+def test_full_tuning_goes_through_the_chain_and_plain_transformers_loads_it(chain, tmp_path):
+    _, files = chain
+    quick = {"adapter__kind": "full", "training__learning_rate": 1e-4, "training__max_steps": 2}
+    run_stage("sft", files, files["base"], tmp_path / "sft", **quick)
+    run_stage("reward", files, tmp_path / "sft", tmp_path / "reward", **quick)
+    run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", **quick)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo")
+    assert torch.equal(outputs(plain, ROWS), outputs(load_policy(tmp_path / "dpo").model, ROWS))
+    scorer = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
+    assert torch.equal(outputs(scorer, ROWS), outputs(load_scorer(tmp_path / "reward").model, ROWS))
+    assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == Run.open(tmp_path / "sft").manifest["content_hash"]
+
+
+def test_an_adapter_on_a_fully_tuned_parent(chain, tmp_path):
+    _, files = chain
+    run_stage("sft", files, files["base"], tmp_path / "sft", adapter__kind="full", training__learning_rate=1e-4, training__max_steps=1)
+    run_stage("reward", files, tmp_path / "sft", tmp_path / "reward", training__max_steps=1)
+    run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
+    assert Run.open(tmp_path / "dpo").manifest["base"]["path"] == "../sft"
+
+
+def test_a_gpt2_shape_with_learned_positions_goes_through_the_chain(tmp_path):
+    files = world(tmp_path, model=tiny.gpt2())
+    run_stage("sft", files, files["base"], tmp_path / "sft", training__max_steps=2)
+    run_stage("reward", files, tmp_path / "sft", tmp_path / "reward", training__max_steps=2)
+    run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=2)
+
+
+def test_a_foreign_peft_folder_is_a_parent_like_a_run(chain, tmp_path):
+    runs, files = chain
+    AutoPeftModelForCausalLM.from_pretrained(runs / "sft").save_pretrained(tmp_path / "theirs")
+    run_stage("dpo", files, tmp_path / "theirs", tmp_path / "dpo", training__max_steps=1)
+    assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == state_hash(load_adapter_file(tmp_path / "theirs"))
+
+
+def test_packing_trains_every_reported_token(chain, tmp_path):
+    _, files = chain
+    run_stage("sft", files, files["base"], tmp_path / "packed", **{"training__max_steps": 2, "trainer__packing": True})
+
+
+def test_margins_and_centering_move_the_first_reward_loss(chain, tmp_path):
+    _, files = chain
+    rows = [{**row, "margin": 1.0} for row in tiny.comparisons(8)]
+    write_jsonl(tmp_path / "margins.jsonl", rows)
+    run_stage("reward", {**files, "reward": tmp_path / "margins.jsonl"}, files["base"], tmp_path / "rm", training__max_steps=1,
+              reward__center_coefficient=0.01)
+    assert metrics(tmp_path / "rm")[0]["loss"] == pytest.approx(1.313262, abs=1e-4)  # -log sigmoid(-1)
+    write_jsonl(tmp_path / "some.jsonl", [*rows, *tiny.comparisons(3, seed=5)])
+    with pytest.raises(Refused, match="margin"):
+        run_stage("reward", {**files, "reward": tmp_path / "some.jsonl"}, files["base"], tmp_path / "no", training__max_steps=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def poisoned_base(folder):
+    """A model whose embedding of the byte `~` is NaN: any row with it gives a NaN loss."""
+    tokens = tiny.tokenizer()
+    model = tiny.llama(tied=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokens.convert_tokens_to_ids("~")] = float("nan")
+    return tiny.save_base(folder, model=model, tokens=tokens)
+
+
+def test_a_non_finite_loss_stops_before_the_update_and_names_step_and_rows(tmp_path):
+    files = world(tmp_path, rows=12)
+    poisoned_base(tmp_path / "bad")
+    rows = tiny.demonstrations(12)
+    rows[7]["messages"][1]["content"] += " ~"
+    write_jsonl(files["sft"], rows)
+    with pytest.raises(Failed) as stop:
+        run_stage("sft", files, tmp_path / "bad", tmp_path / "run", training__save_every=1, training__group_by_length=False)
+    assert stop.value.exit_code == 1 and "demos.jsonl:8" in str(stop.value) and "step" in str(stop.value)
+    manifest = json.loads((tmp_path / "run" / "align.json").read_text())
+    assert manifest["state"] == "failed" and "the update was not made" in manifest["stopped_by"]
+    last = metrics(tmp_path / "run")[-1]
+    assert last["loss"] == "nan" and last["stopped"] == "non-finite"
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    for file in (tmp_path / "run" / "checkpoints").glob("*/adapter_model.safetensors"):
+        assert all(torch.isfinite(value).all() for value in load_adapter_file(file.parent).values())
+
+
+def test_a_bad_row_stops_before_a_model_is_loaded_and_can_be_let_pass(tmp_path):
+    files = world(tmp_path, rows=20)
+    with open(files["sft"], "a") as file:
+        file.write('{"messages": [{"role": "user", "content": "only a question"}]}\n')
+    with pytest.raises(Refused) as refused:
+        run_stage("sft", files, tmp_path / "base", tmp_path / "run")
+    assert "demos.jsonl:21" in str(refused.value)
+    assert (tmp_path / "run" / "private" / "rejected.jsonl").is_file()
+    run_stage("sft", files, tmp_path / "base", tmp_path / "run", training__max_steps=1, data__max_rejected=0.1)
+    totals = Run.open(tmp_path / "run").manifest["data"]["train"]
+    assert totals["read"] == 21 and totals["kept"] == 20 and sum(totals["rejected"].values()) == 1
+    assert "demos.jsonl:21" in (tmp_path / "run" / "private" / "rejected.jsonl").read_text()
+
+
+def test_rows_with_nothing_to_train_on_after_truncation_are_counted(tmp_path):
+    files = world(tmp_path, rows=10)
+    rows = tiny.demonstrations(10)
+    rows[3]["messages"][0]["content"] = "long " * 60
+    write_jsonl(files["sft"], rows)
+    with pytest.raises(Refused, match="nothing-to-train-on"):
+        run_stage("sft", files, tmp_path / "base", tmp_path / "run")
+    run_stage("sft", files, tmp_path / "base", tmp_path / "run", training__max_steps=1, data__max_rejected=0.1)
+    totals = Run.open(tmp_path / "run").manifest["data"]["train"]
+    assert totals["rejected"] == {"nothing-to-train-on": 1} and totals["kept"] == 9
+
+
+def test_no_secret_of_the_environment_reaches_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_canary1234567890")
+    monkeypatch.setenv("WANDB_API_KEY", "canary0987654321")
+    files = world(tmp_path, rows=8)
+    run_stage("sft", files, tmp_path / "base", tmp_path / "run", training__max_steps=2)
+    for file in (tmp_path / "run").rglob("*"):
+        assert not file.is_file() or b"canary" not in file.read_bytes(), file
+
+
+def test_a_dry_run_writes_nothing_and_says_all(tmp_path):
+    from alignment import sft
+
+    files = world(tmp_path, rows=20)
+    said = sft(model=files["base"], data=files["sft"], output=tmp_path / "run", dry_run=True)
+    assert not (tmp_path / "run").exists()
+    assert said["steps"] == 6 and said["data"]["train"]["rows"] + said["data"]["validation"]["rows"] == 20
+    assert said["hardware"]["estimate_total"] > 0 and said["config"]["training"]["learning_rate"] == 2e-4
+
+
+def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path):
+    """A ui that raises torch's own error stands for the allocator; the effective batch and the losses stay."""
+    files = world(tmp_path, rows=16)
+    straight = run_stage("sft", files, files["base"], tmp_path / "straight", adapter__dropout=0.0, hardware__micro_batch=4)
+
+    class Full(StoppingUi):
+        raised = 0
+
+        def steps(self, total, start=0):
+            ui, inner = self, super().steps(total, start)
+
+            class Filling(type(inner)):
+                def update(self, step, metrics):
+                    if step == 4 and ui.raised < 1:
+                        ui.raised += 1
+                        raise torch.OutOfMemoryError("no memory")
+
+            inner.__class__ = Filling
+            return inner
+
+    ui = Full()
+    result = run_stage("sft", files, files["base"], tmp_path / "tight", adapter__dropout=0.0, hardware__micro_batch=4, ui=ui)
+    assert ui.raised == 1 and any("out of memory at 4 rows" in warning for warning in ui.warnings)
+    assert result["hardware"]["micro_batch"] == 2 and result["hardware"]["accumulation"] == 2
+    for ours, theirs in zip(metrics(tmp_path / "tight"), metrics(tmp_path / "straight"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
+    assert straight["counts"]["steps"] == result["counts"]["steps"]
