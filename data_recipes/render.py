@@ -159,9 +159,14 @@ class Renderer:
         return RenderedPair(rows[0].ids[:border], rows[0].ids[border:], rows[1].ids[border:])
 
     def prompt(self, messages, tools: list | None = None) -> list[int]:
-        """Ids of a conversation, up to where the assistant begins to write."""
-        messages = self._messages(messages)
-        return self._encode(self._chat.text(messages, tools or self.tools, prompt=True))[0]
+        """Ids of a conversation, up to where the assistant begins to write.
+
+        Raises:
+            BadRow: the template refuses the messages, or would leave tools out.
+        """
+        messages, tools = self._messages(messages), tools or self.tools
+        self._refuse_dropped_tools(messages, tools)
+        return self._encode(self._chat.text(messages, tools, prompt=True))[0]
 
     def conversation(self, messages, tools: list | None = None) -> list[int]:
         """Ids of a whole conversation, which ends at the stop token of its last answer; not cut at `max_length`."""
