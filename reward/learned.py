@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from data_recipes.errors import Refused
+from data_recipes.records import BadRow, Demonstration, Message
 from reward.rules import text_of
 from reward.scalar import score
 from reward.scorers import Messages
@@ -30,7 +32,16 @@ class RewardModel:
 
     def row(self, prompt: Messages, text: str, stopped: bool = True, tools: list | None = None) -> list[int]:
         """Token ids of prompt and completion. One that ran into the limit has no stop token, and is scored at its last word."""
-        if not text:  # no row of a chat has an empty turn, but a policy may well say nothing
+        if not text.strip():  # no row of a chat has an empty turn, but a policy may well say nothing
             return self.renderer.prompt(prompt, tools) + (self.renderer.stop_ids[:1] if stopped else [])
-        ids = self.renderer.conversation([*prompt, {"role": "assistant", "content": text}], tools)
+        turns = [*map(_message, prompt), Message("assistant", text)]
+        try:
+            ids = self.renderer.demonstration(Demonstration(tuple(turns), tools)).input_ids
+        except BadRow as error:
+            raise Refused(f"an answer cannot be rendered with this reward model's template ({error})", where=self.name) from error
         return ids if stopped or ids[-1] not in self.renderer.stop_ids else ids[:-1]
+
+
+def _message(turn: dict) -> Message:
+    known = {key: turn[key] for key in ("role", "content", "name", "thinking", "tool_call_id") if key in turn}
+    return Message(**known, tool_calls=tuple(turn["tool_calls"]) if turn.get("tool_calls") else None)

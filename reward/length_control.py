@@ -12,10 +12,12 @@ always or the lengths separate the wins; on 500 prompts it moves the rate by les
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from reward.calibration import sigmoid
-from reward.intervals import LEVEL, Interval, bootstrap
+from reward.intervals import LEVEL, Interval, bootstrap, wilson
 
 RIDGE = 0.1
 STEPS = 30
@@ -38,7 +40,16 @@ def length_controlled(wins_P, differences_P, *, seed: int = 0, resamples: int = 
     def of_draws(draw_RP):
         return sigmoid(fit(wins_P[draw_RP], inputs_P[draw_RP])[:, 0])
 
-    return bootstrap(value, of_draws, len(wins_P), seed, resamples, level)
+    found = bootstrap(value, of_draws, len(wins_P), seed, resamples, level)
+    return _not_certain(found, wins_P)
+
+
+def _not_certain(found: Interval, wins_P: np.ndarray) -> Interval:
+    """Where every prompt was won (or lost) each draw says the same: the bounds are then those of the plain share."""
+    if not np.isin(wins_P, (0.0, 1.0)).all() or np.ptp(wins_P) > 0:
+        return found
+    share = wilson(float(wins_P.sum()), len(wins_P), level=found.level)
+    return replace(found, low=min(found.low, share.low), high=max(found.high, share.high))
 
 
 def squash(differences_P) -> np.ndarray:

@@ -1,0 +1,133 @@
+"""The result of `align eval` as tables for people. Light: rich when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, header, rows
+
+
+def tables(result: dict) -> list[Table]:
+    """The tables of a result document, in the order in which they are printed."""
+    if result["task"] == "rewards":
+        return [cards_table(result), slices_table(result)]
+    made = [loss_table(result)] if "held_out" in result["arms"][0] else []
+    if "rewards" in result:
+        made += [reward_table(result, reward) for reward in result["rewards"]] + [manners_table(result)]
+    return made
+
+
+def loss_table(result: dict) -> Table:
+    """Held-out loss of each arm."""
+    header = ("", "loss per token", "perplexity", "bits per byte", "against the first", "tokens", "seeds")
+    rows = []
+    for arm in result["arms"]:
+        found = arm["held_out"]
+        loss = {"value": found["loss"], "low": found["loss_low"], "high": found["loss_high"]}
+        rows.append((arm["name"], interval(loss, 3), f"{found['perplexity']:.3g}", interval(found["bits_per_byte"], 3),
+                     interval(found["difference"], 3, signed=True), f"{found['tokens']:,}", seeds(found["spread"], 3)))
+    return "Held-out loss, over the tokens that training trains on (lower is better)", header, rows
+
+
+def reward_table(result: dict, reward: dict) -> Table:
+    """One reward's means, differences and win rates."""
+    header = ("", "mean", "against the first", "wins", "wins at equal length", "ties", "seeds")
+    rows = []
+    for arm in result["arms"]:
+        found = arm["answers"]["rewards"][reward["name"]]
+        controlled = percent(found.get("length_controlled")) + (" ?" if found.get("length_controlled_extrapolates") else "")
+        rows.append((arm["name"], interval(found["mean"], 3), interval(found.get("difference"), 3, signed=True),
+                     percent(found.get("win_rate")), controlled, share(found.get("ties")), seeds(found["spread"], 3)))
+    proxy = ", a PROXY" if reward["proxy"] else ""
+    return f"{reward['name']} ({reward['kind']}{proxy}): wins are over {result['baseline']}, a tie counts half", header, rows
+
+
+def manners_table(result: dict) -> Table:
+    """Length and stop rate, which explain many a win."""
+    rows = []
+    for arm in result["arms"]:
+        found = arm["answers"]
+        rows.append((arm["name"], f"{found['answers']:,}", interval(found["length_characters"], 0),
+                     interval(found["length_tokens"], 1), percent(found["stop_rate"])))
+    return "Length and stopping", ("", "answers", "characters", "tokens", "ended by itself"), rows
+
+
+def cards_table(result: dict) -> Table:
+    """Accuracy of reward runs, with the trivial baseline beside it."""
+    header = ("", "accuracy", "'longer wins'", "loss", "calibration error", "pairs", "seeds")
+    rows = [(arm["name"], percent(arm["accuracy"]), percent(arm["longer_wins"]), f"{arm['loss']:.3f}", f"{arm['ece']:.3f}",
+             f"{arm['accuracy']['n']:,}", seeds(arm["spread"], 3)) for arm in result["arms"]]
+    return "Held-out pairs (chance: 50 %, loss 0.693)", header, rows
+
+
+def slices_table(result: dict) -> Table:
+    """Accuracy by length; a model that only likes length fails where the chosen side is the shorter one."""
+    rows = [(arm["name"], part["slice"], f"{part['pairs']:,}",
+             percent({"value": part["accuracy"], "low": part["low"], "high": part["high"]}))
+            for arm in result["arms"] for part in arm["cards"][0]["slices"]]
+    return "Accuracy by length (characters)", ("", "pairs where", "pairs", "accuracy"), rows
+
+
+def interval(found: dict | None, digits: int, *, signed: bool = False) -> str:
+    """`0.43 [0.31, 0.55]`; nothing where nothing was measured."""
+    if not found:
+        return ""
+    sign = "+" if signed else ""
+    return "{v:{s}.{d}f} [{l:{s}.{d}f}, {h:{s}.{d}f}]".format(v=found["value"], l=found["low"], h=found["high"], s=sign, d=digits)
+
+
+def percent(found: dict | None) -> str:
+    """`61.2 % [55.0, 67.1]`."""
+    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]" if found else ""
+
+
+def share(value: float | None) -> str:
+    """A share without an interval."""
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+def seeds(spread: dict | None, digits: int) -> str:
+    """`5: +-0.012` for five members; one member has no spread."""
+    return f"{len(spread['members'])}: ±{spread['std']:.{digits}f}" if spread else "1"
+
+
+def notes(result: dict) -> list[str]:
+    """What stands below the tables: decoding, seeds, overlap, and the question mark's meaning."""
+    said = []
+    if "decoding" in result:
+        decoding = result["decoding"]
+        how = "greedy" if decoding["temperature"] == 0 else "temperature {temperature:g}, top_p {top_p:g}, top_k {top_k}".format(**decoding)
+        said.append(f"Decoding: {how}, at most {decoding['max_new_tokens']} new tokens, seed {decoding['seed']}, "
+                    f"{result['samples']} answers a prompt.")
+        if any(found.get("length_controlled_extrapolates") for arm in result["arms"] for found in arm["answers"]["rewards"].values()):
+            said.append("? one side is the longer on nearly all prompts: the rate at equal length is an extrapolation.")
+    seen = [f"{name} {found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
+            for name, found in result["overlap"].items()]
+    return [*said, f"Rows whose prompt was trained on: {'; '.join(seen)}."]
+
+
+def print_result(result: dict, file: Any = None) -> None:
+    """Prints tables and notes to standard output."""
+    from rich.console import Console
+
+    console = Console(file=file, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=file, highlight=False, width=150)  # rich assumes 80 columns for a file and folds the cells
+    for title, header, rows in tables(result):
+        console.print(_rich(title, header, rows))
+    for note in notes(result):
+        console.print(note, markup=False)
+
+
+def _rich(title: str, header: Iterable[str], rows: list[tuple[str, ...]]) -> Any:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(title=Text(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in header:
+        made.add_column(Text(name), overflow="fold")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
