@@ -72,14 +72,14 @@ def _open(path: Path) -> BinaryIO:
     """The file's bytes, unpacked; whether it is gzip is seen from its first bytes, whatever its name."""
     try:
         with open(path, "rb") as file:
-            start = file.read(4)
+            start = file.read(64)
     except OSError as error:
         raise Refused(f"the file cannot be read: {error.strerror}", where=path) from error
     if start[:2] == b"\x1f\x8b":
         return gzip.open(path, "rb")
     if path.suffix.lower() == ".gz" and start:
         raise Refused("the name ends in .gz, but the file is not gzip", where=path, do="Rename it.")
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and start.count(0) * 4 > len(start):  # more than one odd first row
         raise Refused("the file is UTF-16", where=path, expected="UTF-8", do="Save it again as UTF-8.")
     return open(path, "rb")
 
@@ -187,12 +187,12 @@ def _json_list(text: str, at: int, path: Path) -> Rows:
         yield f"{path}:{line}", _element(value, decoder.fault(), text[position:end])
         after = _skip(text, end)
         closed, comma = text[after:after + 1] == "]", text[after:after + 1] == ","
-        following = _skip(text, after + 1)
-        line += text.count("\n", position, following)
         if not closed and not comma:
             raise _broken_list(path, line, "a comma or ] is missing")
+        following = after if closed else _skip(text, after + 1)
+        line += text.count("\n", position, following)
         position = following
-    if text[_skip(text, position + (text[position:position + 1] == "]")):]:
+    if text[_skip(text, position + 1):]:
         raise _broken_list(path, line, "there is more text after the list's end")
 
 
@@ -244,6 +244,11 @@ def _header(cells: list[str], path: Path, notes: list[str]) -> list[str]:
     if cells and cells[0].startswith("\ufeff"):
         notes.append(f"{path}: begins with a byte order mark, which was left out")
         cells[0] = cells[0].removeprefix("\ufeff")
+    try:
+        check_values(dict.fromkeys(cells))
+    except BadRow as error:
+        raise Refused(f"the first line cannot be read: {error.detail}", where=f"{path}:1", expected="UTF-8 text",
+                      do="Save the table again as UTF-8.") from error
     for name in cells:
         if not name.strip() or cells.count(name) > 1:
             raise Refused(f"the first line has {'a column without a name' if not name.strip() else f'{name!r} twice'}",
