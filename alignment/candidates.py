@@ -20,6 +20,7 @@ from typing import Any
 
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in, sha256_file, write_json
+from data_recipes.records import BadRow
 
 from alignment.decoding import Decoding, row_seed
 from alignment.identity import identity
@@ -35,8 +36,9 @@ CHUNK = 8  # batches between two writes: what a kill may lose
 class Request:
     """One `align generate` command.
 
-    models: runs, folders or hub ids. data: prompts in any format that the reader takes. samples: answers per prompt and
-    model. limit: first rows only. how: `models.Loading` arguments. batch_size changes no answer and may differ on resuming.
+    models: runs, folders or hub ids. data: prompts in any format that the reader takes (format and max_rejected as there).
+    samples: answers per prompt and model. limit: first rows only. how: `models.Loading` arguments. batch_size changes no
+    answer and may differ on resuming.
     """
 
     models: tuple[str, ...]
@@ -47,6 +49,8 @@ class Request:
     batch_size: int = 16
     limit: int | None = None
     system: str | None = None
+    format: str = "auto"
+    max_rejected: float = 0.0
     restart: bool = False
     how: dict = field(default_factory=dict)
 
@@ -65,7 +69,7 @@ def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:
         Refused: bad rows, a model that is none, or an output made with other settings.
     """
     sources = [resolve(text) for text in request.models]
-    rows, data = read_prompts(request.data, request.limit)
+    rows, data = read_prompts(request, ui)
     asked = describe(request, sources, data)
     summary = {"output": str(request.output), "rows": len(rows), "models": list(request.models), "samples": request.samples,
                "decoding": request.decoding.as_dict(), "meta": str(meta_file(request.output))}
@@ -88,19 +92,28 @@ def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:
     return {**summary, "state": state}
 
 
-def read_prompts(data: str, limit: int | None) -> tuple[list, list[dict]]:
-    """The prompts and the reader's list of sources. Raises Refused for a bad row, an empty file or a clash of columns."""
+def read_prompts(request: Request, ui: Any) -> tuple[list, list[dict]]:
+    """The prompts and the reader's list of sources. Raises Refused for bad rows, an empty file or a clash of columns."""
     from data_recipes.readers import read
 
-    found = read(data, "prompts")
-    found.ledger.check(0.0)
-    rows = list(found.records)[:limit]
-    if not rows:
-        raise Refused("there are no prompts", where=data, expected="one row or more")
-    for row in rows:
+    found = read(request.data, "prompts", format=request.format)
+    found.ledger.check(request.max_rejected)
+    for line in found.ledger.notes:
+        ui.say(line)
+    if found.ledger.refused:
+        ui.warn(f"{found.ledger.refused} bad rows are left out: {found.ledger.rejected}")
+    for row in found.records:
         if clash := [name for name in OURS[1:] if name in row.extra]:
             raise Refused(f"the row has a column '{clash[0]}', which this command writes", where=row.where, do="Rename or drop it.")
-    return rows, found.ledger.sources
+    return found.records[: request.limit], found.ledger.sources
+
+
+def token_ids(renderer: Any, row: Any) -> list[int]:
+    """A row's prompt in the model's own template. Raises Refused where the template does not take it."""
+    try:
+        return renderer.prompt(row.messages, tools=row.tools)
+    except BadRow as error:
+        raise Refused(error.detail, where=row.where, expected="messages that the model's chat template takes") from error
 
 
 def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> dict:
@@ -186,7 +199,7 @@ def answer(request: Request, number: int, source: Source, rows: list, ui: Any) -
         ui.say(f"{source.text}: {done} rows are done; going on with row {done + 1}")
     loaded, renderer = load(request, source, ui)
     check_commit(request.output, number, loaded)
-    prompts = [renderer.prompt(row.messages, tools=row.tools) for row in rows[done:]]
+    prompts = [token_ids(renderer, row) for row in rows[done:]]
     check_room(loaded, prompts, request, [row.where for row in rows[done:]])
     with open(part, "a", encoding="utf-8") as file:
         for lines in chunks(loaded, renderer, prompts, done, request, ui, source.text):

@@ -54,9 +54,12 @@ class Decoding:
 
 
 def row_seed(seed: int, *key: object) -> int:
-    """A 63-bit seed for one row from the run's seed and the row's key (its index, the sample's number)."""
+    """A seed for one row from the run's seed and the row's key (its index, the sample's number).
+
+    53 bits: larger numbers are rounded by JSON readers that keep numbers as doubles.
+    """
     text = "/".join(map(str, (seed, *key)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
 
 
 def _require(holds: bool, key: str, expected: str, seen: object) -> None:

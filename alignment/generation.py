@@ -228,9 +228,14 @@ def only_our_settings(model: Any) -> Iterator[None]:
 
 def folder_settings(model: Any) -> dict:
     """What the folder's generation config would have changed; printed, since we do not apply it."""
-    ids = {"eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
-    changed = model.generation_config.to_diff_dict() if model.generation_config else {}
-    return {key: value for key, value in changed.items() if key not in ids and not key.startswith("_") and value is not None}
+    if model.generation_config is None:
+        return {}
+    harmless = {"eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
+    plain = GenerationConfig._get_default_generation_params()
+    return {
+        key: value for key, value in model.generation_config.to_diff_dict().items()
+        if key not in harmless and not key.startswith("_") and value not in (None, False) and value != plain.get(key)
+    }
 
 
 class _Pieces(BaseStreamer):

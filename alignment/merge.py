@@ -51,7 +51,8 @@ def merge(request: MergeRequest, ui: Any, *, dry_run: bool = False) -> dict:
     if made := same_merge(request.output, asked):
         ui.say(f"{request.output} is this merge already; nothing to do")
         return {**made, "state": "already-completed", "output": str(request.output)}
-    ui.say(f"merging {source.text} into {asked['base_name']} ({asked['request']['dtype']} weights)")
+    dtype = "the base's own dtype" if request.dtype == "auto" else request.dtype
+    ui.say(f"merging {source.text} into {asked['base_name']}, weights in {dtype}")
     if dry_run:
         return {**asked, "state": "dry-run", "output": str(request.output)}
     from alignment.folding import fold_and_write

@@ -82,6 +82,8 @@ def export(
     taken, left = choose(source.path, request.with_metrics)
     ui.say(f"published: {', '.join(taken)}")
     ui.say(f"left here: {', '.join(left) or 'nothing'}")
+    if ((source.manifest or {}).get("template") or {}).get("options", {}).get("system"):
+        ui.say("the run's system prompt is published too: the model was trained with it")
     summary = {"source": source.text, "to": request.to, "base": base, "published": taken, "left": left}
     if dry_run:
         return {**summary, "state": "dry-run"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.runs import PATH_KEYS
+from alignment.secret_scan import VOCABULARY
 from alignment.sources import Source
 
 # A path from a root, a home or a drive; a URL's slashes and fractions such as 1/2 are none.
@@ -40,9 +41,9 @@ def scrubbed_manifest(manifest: dict, base: dict | None, *, with_metrics: bool) 
 
 
 def _counts(part: dict) -> dict:
-    """How many rows there were, and the hashes of their files; not the files' names."""
+    """How many rows there were, and the hashes of their files; not the files' names, no notes on what is in them."""
     sources = [{key: source.get(key) for key in ("sha256", "format")} for source in part.get("sources") or []]
-    return {"sources": sources, "totals": without_absolute(part.get("totals"))}
+    return {**{key: part.get(key) for key in ("read", "kept", "rejected")}, "sources": sources}
 
 
 def scrubbed_record(record: dict) -> dict:
@@ -76,16 +77,17 @@ def local_paths(folder: Path, source: Source) -> list[tuple[str, str]]:
     known = known_paths(source)
     found = []
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix in TEXTS:
+        if file.is_file() and file.suffix in TEXTS and not VOCABULARY.fullmatch(file.name):
             text = file.read_text(encoding="utf-8", errors="replace")
             found += [(file.name, path) for path in known if path in text]
     return found
 
 
 def known_paths(source: Source) -> list[str]:
-    """Paths that the run knows of: its own, its base's, the home folder, where it is long enough to be one."""
+    """Paths that the run knows of: its own, the folder around it, its base's, and anything in the home folder."""
     recorded = (source.manifest or {}).get("base") or {}
-    paths = {str(source.path), str(source.path.parent), str(Path.home()), recorded.get("path_absolute") or ""}
+    around = [f"{folder}/" for folder in (source.path.parent, Path.home()) if folder != Path(folder.anchor)]
+    paths = {str(source.path), *around, recorded.get("path_absolute") or ""}
     if source.is_adapter:
         paths.add(source.adapter_config().get("base_model_name_or_path") or "")
-    return sorted(path for path in paths if ABSOLUTE.match(path) and len(path) > len("/root/"))
+    return sorted(path for path in paths if ABSOLUTE.match(path))

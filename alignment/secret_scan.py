@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+NAMES = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)  # TOKENIZER=name/of/one is none
 SHORTEST = 8  # shorter values (`true`, `1`) stand in every file
+# A vocabulary holds most words, so that a weak password would be found in each: only long values count there.
+VOCABULARY = re.compile(r"tokenizer\.json|vocab.*|merges\.txt|.*\.model")
+SHORTEST_IN_VOCABULARY = 16
 # Fixed beginnings as published by the issuers; long tails, since a tokenizer's vocabulary holds all short texts.
 PATTERNS: dict[str, re.Pattern[bytes]] = {
     "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
@@ -42,8 +45,9 @@ def scan(folder: Path, environ: Mapping[str, str]) -> list[Find]:
     values = {name: value.encode() for name, value in environ.items() if NAMES.search(name) and len(value) >= SHORTEST}
     found = []
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = readable(file)
-        found += [Find(str(file.relative_to(folder)), what) for what in find_in(data, values)]
+        shortest = SHORTEST_IN_VOCABULARY if VOCABULARY.fullmatch(file.name) else SHORTEST
+        sought = {name: value for name, value in values.items() if len(value) >= shortest}
+        found += [Find(str(file.relative_to(folder)), what) for what in find_in(readable(file), sought)]
     return found
 
 

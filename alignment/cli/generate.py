@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import click
 
 from alignment.cli.commands import command, make_ui, output_options
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 
 def sampling_options(function: Callable) -> Callable:
@@ -65,6 +68,8 @@ align generate runs/sft runs/dpo --data prompts.jsonl --samples 2 --output candi
 @click.option("--samples", type=int, default=1, metavar="N", help="Answers per prompt and model (1).")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First N prompts only.")
 @click.option("--batch-size", type=int, default=16, metavar="N", help="Prompts at once (16); changes no answer.")
+@click.option("--format", default="auto", metavar="NAME", help="How the rows are written, where it is not clear.")
+@click.option("--max-rejected", type=float, default=0.0, metavar="SHARE", help="Share of bad rows that may be left out (0).")
 @click.option("--restart", is_flag=True, help="Start anew; the old answers are kept beside.")
 @click.option("--dry-run", is_flag=True, help="Check models, prompts and settings; write nothing.")
 @sampling_options
@@ -81,7 +86,7 @@ def generate_command(models: tuple[str, ...], **options: Any) -> dict[str, Any]:
     request = Request(
         models, options["data"], Path(options["output"]).expanduser(), options["samples"],
         _decoding(options, 0.0 if options["samples"] == 1 else 1.0), options["batch_size"], options["limit"],
-        options["system"], options["restart"], _loading(options),
+        options["system"], options["format"], options["max_rejected"], options["restart"], _loading(options),
     )
     result = generate_file(request, make_ui(options["as_json"]), dry_run=options["dry_run"])
     if not options["as_json"]:
@@ -150,6 +155,7 @@ class Lines:
             try:
                 return input("> ")
             except EOFError:
+                click.echo(err=True)  # the shell's prompt begins on a line of its own
                 raise StopIteration from None
         line = sys.stdin.readline()
         if not line:
@@ -164,6 +170,6 @@ def _line_editing() -> None:
 
 
 def _emit(piece: str) -> None:
-    """Shows a piece of an answer at once."""
-    sys.stdout.write(piece)
+    """Shows a piece of an answer at once; on a terminal without control characters, which a model may also write."""
+    sys.stdout.write(CONTROLS.sub("\ufffd", piece) if sys.stdout.isatty() else piece)
     sys.stdout.flush()

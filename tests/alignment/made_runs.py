@@ -61,5 +61,7 @@ def _write(model, folder: Path, base: Path, stage: str) -> Path:
         state="completed", base=describe_base(resolve(base), folder), content_hash=content_hash(folder), versions=versions(),
         template={"fingerprint": renderer.fingerprint, "stop_ids": list(preparation.stop_ids), "options": renderer.options},
         metrics={"loss": 1.5}, config={"model": {"path": str(base), "quantisation": "none"}, "data": {"train": "secret.jsonl"}},
+        data={"train": {"read": 3, "kept": 3, "rejected": {}, "notes": ["secret.jsonl is odd"],
+                        "sources": [{"path": "secret.jsonl", "sha256": "0" * 64, "format": "messages"}]}},
     )
     return folder

@@ -70,6 +70,7 @@ def test_the_published_adapter_names_its_base_and_is_a_run_again(made):
     to_folder(made)
     config = json.loads((made.out / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "owner/base"
+    assert Run.open(made.out).manifest["data"]["train"]["kept"] == 3
     source = resolve(made.out)
     assert source.kind == "run" and Run.open(made.out).state == "completed"
     assert Run.open(made.out).manifest["content_hash"] == content_hash(made.out)
@@ -140,6 +141,13 @@ def test_common_tokens_are_found_without_the_environment(made):
     assert find_in(b"AKIA" + b"ABCD1234EFGH5678", {}) == ["an AWS access key"]
     assert find_in(b"-----BEGIN RSA PRIVATE KEY-----", {}) == ["a private key"]
     assert find_in(b"hf_ and sk-learn and ghp_ are words; " + b"AKIA", {}) == []
+
+
+def test_a_vocabulary_is_no_place_for_a_weak_password(made):
+    to_folder(made, {"DB_PASSWORD": "pre_tokenizer", "TOKENIZER": "TokenizersBackend"})
+    made.out = made.out.with_name("other")
+    with pytest.raises(Refused, match="tokenizer.json holds the value of the environment variable DB_PASSWORD"):
+        to_folder(made, {"DB_PASSWORD": '"pre_tokenizer": {'})
 
 
 def test_a_secret_in_a_weights_files_header_is_found(made):

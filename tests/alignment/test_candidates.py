@@ -1,0 +1,169 @@
+"""`align generate`: rows, several models, the same command again after a kill at any byte, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from alignment.candidates import Request, generate_file, keep_whole_lines, meta_file, parts_folder
+from alignment.cli import run
+from alignment.decoding import Decoding
+from alignment.generation import generate
+from alignment.models import load_policy
+from data_recipes.errors import Refused
+from data_recipes.files import write_jsonl
+from tests.alignment.made_runs import policy_run
+from tests.alignment.test_merge import Heard
+from tests.tiny import save_base
+
+QUESTIONS = ["Hello?", "Where is my order 17, please?", "Hi", "What is the rule for returns?", "Bye."]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candidates")
+    base = save_base(folder / "base")
+    rows = [{"prompt": [{"role": "user", "content": text}], "topic": f"t{i}"} for i, text in enumerate(QUESTIONS)]
+    write_jsonl(folder / "prompts.jsonl", rows)
+    return SimpleNamespace(base=base, run=policy_run(folder / "sft", base), data=folder / "prompts.jsonl")
+
+
+def request(made, output, **changes) -> Request:
+    settings = {"samples": 2, "decoding": Decoding(6, 1.0, seed=3), "batch_size": 2, **changes}
+    models = settings.pop("models", (str(made.run),))
+    return Request(models, str(made.data), output, **settings)
+
+
+def rows_of(file) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_rows_hold_prompt_answers_their_makers_and_the_other_columns(made, tmp_path):
+    output = tmp_path / "out.jsonl"
+    summary = generate_file(request(made, output, models=(str(made.run), str(made.base))), Heard())
+    rows = rows_of(output)
+    assert summary["state"] == "completed" and [row["topic"] for row in rows] == [f"t{i}" for i in range(5)]
+    assert [row["prompt"][0]["content"] for row in rows] == QUESTIONS
+    assert all(len(row["responses"]) == 4 and row["sources"] == [str(made.run)] * 2 + [str(made.base)] * 2 for row in rows)
+    loaded = load_policy(str(made.run))
+    alone = generate(loaded, [loaded.renderer().prompt(rows[3]["prompt"])], max_new_tokens=6, temperature=1.0,
+                     seed=[rows[3]["generation"]["seeds"][1]])[0]
+    assert rows[3]["responses"][1] == alone.text and rows[3]["generation"]["tokens"][1] == alone.tokens
+    record = json.loads(meta_file(output).read_text())
+    assert record["state"] == "completed" and record["request"]["decoding"]["seed"] == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.meta.json"]
+
+
+def test_the_batch_size_changes_nothing(made, tmp_path):
+    generate_file(request(made, tmp_path / "a.jsonl"), Heard())
+    generate_file(request(made, tmp_path / "b.jsonl", batch_size=64), Heard())
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 300])
+def test_the_same_command_after_a_kill_at_any_byte_gives_the_same_file(made, tmp_path, cut):
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    models = (str(made.run), str(made.base))
+
+    class Killed(Heard):
+        """A Ui that copies the unfinished parts away, as a kill would leave them."""
+
+        def __init__(self):
+            super().__init__()
+            self.say = self.spoke
+
+        def spoke(self, text):
+            if "5/5 rows" in text and str(made.base) in text:
+                shutil.copytree(parts_folder(whole), parts_folder(output))
+                record = json.loads(meta_file(whole).read_text())
+                meta_file(output).write_text(json.dumps(record))
+
+    generate_file(request(made, whole, models=models), Killed())
+    part = parts_folder(output) / "0.jsonl"
+    part.write_bytes(part.read_bytes()[:-cut] if cut else part.read_bytes())
+    heard = Heard()
+    generate_file(request(made, output, models=models), heard)
+    assert output.read_bytes() == whole.read_bytes() and not parts_folder(output).exists()
+    if cut == 1:
+        assert any("4 rows are done; going on with row 5" in line for line in heard.said)
+
+
+def test_a_finished_command_says_so_and_a_changed_one_is_refused(made, tmp_path):
+    output, heard = tmp_path / "out.jsonl", Heard()
+    asked = request(made, output)
+    generate_file(asked, heard)
+    assert generate_file(replace(asked, batch_size=1), heard)["state"] == "already-completed"
+    with pytest.raises(Refused, match=r"other settings: decoding.temperature: 1.0 -> 0.5.*--restart"):
+        generate_file(replace(asked, decoding=Decoding(6, 0.5, seed=3)), heard)
+    with pytest.raises(Refused, match="limit: null -> 3"):
+        generate_file(replace(asked, limit=3), heard)
+    assert not parts_folder(output).exists() or not list(parts_folder(output).glob("*.jsonl"))
+    before = output.read_bytes()
+    generate_file(replace(asked, limit=3, restart=True), heard)
+    assert len(rows_of(output)) == 3 and (tmp_path / "out.jsonl.old-1").read_bytes() == before
+    output.write_text("altered")
+    with pytest.raises(Refused, match="removed or altered"):
+        generate_file(replace(asked, limit=3), heard)
+
+
+def test_anothers_file_is_never_written_over(made, tmp_path):
+    (tmp_path / "out.jsonl").write_text("mine")
+    with pytest.raises(Refused, match="is not this command's"):
+        generate_file(request(made, tmp_path / "out.jsonl"), Heard())
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+
+
+def test_a_row_without_room_is_named_before_any_is_answered(made, tmp_path):
+    write_jsonl(tmp_path / "long.jsonl", [{"prompt": "short"}, {"prompt": "x" * 600}])
+    asked = replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "long.jsonl"))
+    with pytest.raises(Refused, match=r"long.jsonl:2: the prompt has .* context is 512"):
+        generate_file(asked, Heard())
+
+
+def test_bad_rows_stop_unless_a_share_may_be_left_out(made, tmp_path):
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "hi"}\n{"prompt": ""}\n')
+    asked = replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "bad.jsonl"))
+    with pytest.raises(Refused, match="bad.jsonl:2"):
+        generate_file(asked, Heard())
+    heard = Heard()
+    generate_file(replace(asked, max_rejected=0.5), heard)
+    assert len(rows_of(tmp_path / "out.jsonl")) == 1 and "1 bad rows" in heard.warned[0]
+
+
+def test_several_greedy_samples_and_clashing_columns_are_refused(made, tmp_path):
+    with pytest.raises(Refused, match="would be the same answer"):
+        request(made, tmp_path / "out.jsonl", decoding=Decoding())
+    write_jsonl(tmp_path / "clash.jsonl", [{"prompt": "hi", "sources": ["x"]}])
+    with pytest.raises(Refused, match="column 'sources'"):
+        generate_file(replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "clash.jsonl")), Heard())
+
+
+def test_a_dry_run_writes_nothing(made, tmp_path):
+    assert generate_file(request(made, tmp_path / "out.jsonl"), Heard(), dry_run=True)["state"] == "dry-run"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_system_prompt_changes_the_answers_and_is_recorded(made, tmp_path):
+    generate_file(request(made, tmp_path / "a.jsonl"), Heard())
+    generate_file(request(made, tmp_path / "b.jsonl", system="Be brief."), Heard())
+    assert (tmp_path / "a.jsonl").read_bytes() != (tmp_path / "b.jsonl").read_bytes()
+    assert json.loads(meta_file(tmp_path / "b.jsonl").read_text())["request"]["system"] == "Be brief."
+
+
+def test_a_partial_last_line_is_cut(tmp_path):
+    part = tmp_path / "part"
+    assert keep_whole_lines(part) == 0
+    part.write_bytes(b'{"a": 1}\n{"b": 2}\n{"c"')
+    assert keep_whole_lines(part) == 2 and part.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+
+
+def test_the_command_prints_one_json_document(made, tmp_path, capsys):
+    arguments = ["generate", str(made.run), "--data", str(made.data), "--output", str(tmp_path / "out.jsonl"), "--limit", "2",
+                 "--max-new-tokens", "4", "--json"]
+    assert run(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["state"] == "completed" and document["decoding"]["temperature"] == 0 and len(rows_of(tmp_path / "out.jsonl")) == 2
