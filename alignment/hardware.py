@@ -72,9 +72,13 @@ class Plan:
 
 
 def best_device(device: str = "auto") -> torch.device:
-    """The device asked for; `auto` takes this process's accelerator where there is one."""
+    """The device asked for; `auto` takes this process's accelerator where there is one and the launch uses it."""
     if device != "auto":
         return torch.device(device)
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}:  # how a launch on CPUs says so
+        return torch.device("cpu")
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"true", "1"}:  # `use_cpu: true` of a launch file
+        return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

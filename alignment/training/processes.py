@@ -32,7 +32,10 @@ def join(device: str) -> None:
         return
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu")
+    from alignment.hardware import best_device
+
+    # accelerate joins processor processes only where it is told that they are; it does not look for itself.
+    state = PartialState(cpu=best_device(device).type == "cpu")
     if state.num_processes != world():
         raise Refused(
             f"the launcher started {world()} processes, but accelerate sees {state.num_processes}", where="accelerate launch",
