@@ -2,8 +2,8 @@
 
     from alignment import sft, reward_model, dpo, load_run
 
-The names are looked up when they are used, so that `import alignment` costs nothing. The environment is set here, before
-anything imports torch, because OpenMP reads its settings once.
+The names are looked up when they are used, so that `import alignment` costs nothing. The environment is set here,
+before anything imports torch, because OpenMP reads its settings once.
 """
 
 import importlib

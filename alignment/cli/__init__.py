@@ -1,7 +1,7 @@
 """The command line: `align`, or `python -m alignment`.
 
-Help, wrong keys and missing files are answered without importing torch: the table below is all that `align --help` needs,
-and a command's module is imported when that command is used.
+Help, wrong keys and missing files are answered without importing torch: the table below is all that `align --help`
+needs, and a command's module is imported when that command is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from alignment.cli.commands import SETTINGS, Entry, LazyGroup
 
 TRAIN, LOOK, PUBLISH, BEGIN = "Train", "Look and compare", "Publish", "Begin"
 ENTRIES: dict[str, Entry] = {
-    "quickstart": Entry("alignment.cli.quickstart", "quickstart_command", BEGIN, "The whole chain on the offline toy world."),
+    "quickstart": Entry(
+        "alignment.cli.quickstart", "quickstart_command", BEGIN, "The whole chain on the offline toy world."
+    ),
     "sft": Entry("alignment.cli.train", "sft_command", TRAIN, "Tune a model on demonstrations."),
     "reward": Entry("alignment.cli.train", "reward_command", TRAIN, "Train a reward model on preference pairs."),
     "dpo": Entry("alignment.cli.train", "dpo_command", TRAIN, "Tune a policy on preference pairs."),

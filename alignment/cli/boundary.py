@@ -80,14 +80,21 @@ def as_align_error(error: BaseException) -> AlignError:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Interrupted(signal.SIGINT)
     said = " ".join(str(error).split())[:500] or "no message"
-    return Failed(f"{type(error).__name__}: {said}", do="This was not foreseen: run again with --debug for the traceback")
+    return Failed(
+        f"{type(error).__name__}: {said}", do="This was not foreseen: run again with --debug for the traceback"
+    )
 
 
 def error_document(error: AlignError) -> dict[str, Any]:
     """The error for programs."""
     return {
-        "kind": type(error).__name__.lower(), "message": error.paragraph(), "what": error.what, "where": error.where,
-        "expected": error.expected, "do": error.do, "exit_code": error.exit_code,
+        "kind": type(error).__name__.lower(),
+        "message": error.paragraph(),
+        "what": error.what,
+        "where": error.where,
+        "expected": error.expected,
+        "do": error.do,
+        "exit_code": error.exit_code,
     }
 
 
@@ -149,4 +156,4 @@ def replace_process(command: list[str]) -> int:
     sys.stderr.flush()
     if os.name == "nt":  # execv there returns to the shell before the child is done
         return subprocess.call(command)
-    os.execv(command[0], command)
+    return os.execv(command[0], command)

@@ -62,7 +62,9 @@ class LazyGroup(Group):
         entry = self.entries.get(name)
         return getattr(importlib.import_module(entry.module), entry.attribute) if entry else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Adds the nearest name to Click's message for an unknown command."""
         from difflib import get_close_matches
 
@@ -100,7 +102,10 @@ def group(name: str, *, example: str) -> Callable[[Callable], Group]:
 
 # 100 columns: the help is compared with the README, so it must not follow the terminal's width.
 SETTINGS: dict[str, Any] = {
-    "help_option_names": ["-h", "--help"], "max_content_width": 100, "terminal_width": 100, "show_default": False,
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "terminal_width": 100,
+    "show_default": False,
 }
 
 

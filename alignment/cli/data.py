@@ -12,26 +12,38 @@ STAGE_OF = {"demonstrations": "sft", "comparisons": "dpo"}
 KIND_OF = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons"}
 
 
-@group("data", example="""
+@group(
+    "data",
+    example="""
 align data show support.jsonl --model Qwen/Qwen3-0.6B --row 3
-""")
+""",
+)
 def data_group() -> None:
     """Show rows as they are trained on."""
 
 
-@data_group.command("show", cls=Command, example="""
+@data_group.command(
+    "show",
+    cls=Command,
+    example="""
 align data show support.jsonl --model Qwen/Qwen3-0.6B
 align data show pairs.jsonl --model runs/sft --row 17 --stage reward --set data.max_length=512
-""")
+""",
+)
 @click.argument("file", metavar="FILE|HUB")
 @click.option("--model", metavar="HUB|DIR|RUN", required=True, help="Model whose tokenizer and chat template are used.")
-@click.option("--row", metavar="N", type=click.IntRange(min=1), default=1, help="Which row that can be used, from 1. [1]")
-@click.option("--stage", type=click.Choice(tuple(KIND_OF)), help="As which stage reads it; by default told by the rows.")
+@click.option(
+    "--row", metavar="N", type=click.IntRange(min=1), default=1, help="Which row that can be used, from 1. [1]"
+)
+@click.option(
+    "--stage", type=click.Choice(tuple(KIND_OF)), help="As which stage reads it; by default told by the rows."
+)
 @click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="One setting, such as data.train_on=last.")
 @output_options
-def show_command(file: str, model: str, row: int, stage: str | None, config_path: str | None, sets: tuple[str, ...],
-                 as_json: bool) -> dict[str, Any]:
+def show_command(
+    file: str, model: str, row: int, stage: str | None, config_path: str | None, sets: tuple[str, ...], as_json: bool
+) -> dict[str, Any]:
     """Print one row by what is trained (bold, or between « and »), and counts of all rows."""
     from alignment import config, preflight
     from alignment.evaluate.rows import kind_of
@@ -47,8 +59,12 @@ def _stage_of(kind: str, file: str) -> str:
     from data_recipes.errors import Refused
 
     if kind not in STAGE_OF:
-        raise Refused("these rows are prompts alone, which no stage here trains on", where=file,
-                      expected="demonstrations, conversations, text or pairs", do="Use them with align eval or align generate")
+        raise Refused(
+            "these rows are prompts alone, which no stage here trains on",
+            where=file,
+            expected="demonstrations, conversations, text or pairs",
+            do="Use them with align eval or align generate",
+        )
     return STAGE_OF[kind]
 
 
@@ -61,8 +77,11 @@ def _show(settings, source, number: int, ui) -> dict[str, Any]:
 
     rows = read(settings.data.train, KIND_OF[settings.stage], format=settings.data.format)
     renderer = _renderer(settings, source)
-    one = demonstration_row(renderer) if settings.stage == "sft" else pair_row(
-        renderer, whole=settings.stage == "reward", margins=False)
+    one = (
+        demonstration_row(renderer)
+        if settings.stage == "sft"
+        else pair_row(renderer, whole=settings.stage == "reward", margins=False)
+    )
     usable = [record.where for record in rows.records]
     made = render_part(rows.records, one, rows.ledger)
     _report(rows.ledger, made.counts, ui)
@@ -72,7 +91,13 @@ def _show(settings, source, number: int, ui) -> dict[str, Any]:
     text = row_text(renderer, record)
     ui.say(f"row {number}, {record.where}:")
     ui.text(text)
-    return {"row": number, "where": record.where, "text": text.plain, "counts": made.counts, "ledger": rows.ledger.totals()}
+    return {
+        "row": number,
+        "where": record.where,
+        "text": text.plain,
+        "counts": made.counts,
+        "ledger": rows.ledger.totals(),
+    }
 
 
 def _renderer(settings, source):
@@ -80,8 +105,9 @@ def _renderer(settings, source):
     from alignment.session import renderer_options
     from data_recipes.render import Renderer
 
-    tokenizer, _ = load_tokenizer(source, trust_remote_code=settings.model.trust_remote_code,
-                                  add_tokens=tuple(settings.model.add_tokens))
+    tokenizer, _ = load_tokenizer(
+        source, trust_remote_code=settings.model.trust_remote_code, add_tokens=tuple(settings.model.add_tokens)
+    )
     return Renderer.from_options(tokenizer, renderer_options(source, settings))
 
 

@@ -34,11 +34,18 @@ def without_gpus(arguments: list[str]) -> list[str]:
 def check(gpus: int, present: int) -> None:
     """Refuses more GPUs than there are, and a launch inside a launch."""
     if "RANK" in os.environ:
-        raise Refused("--gpus starts processes, but this is one of several already", where="--gpus",
-                      do="Leave --gpus out under accelerate launch or torchrun")
+        raise Refused(
+            "--gpus starts processes, but this is one of several already",
+            where="--gpus",
+            do="Leave --gpus out under accelerate launch or torchrun",
+        )
     if gpus > present:
-        raise Refused(f"this machine has {present} GPUs", where=f"--gpus {gpus}", expected=f"at most {present}",
-                      do="For processor processes: accelerate launch --config_file configs/accelerate/ddp.yaml -m alignment ...")
+        raise Refused(
+            f"this machine has {present} GPUs",
+            where=f"--gpus {gpus}",
+            expected=f"at most {present}",
+            do="For processor processes: accelerate launch --config_file configs/accelerate/ddp.yaml -m alignment ...",
+        )
 
 
 def gpus_present() -> int:

@@ -13,7 +13,9 @@ from alignment.cli.commands import SETTINGS, Command, Group, output_options
 class _RunsGroup(Group):
     """`align runs FOLDER` means `align runs list FOLDER`."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Takes anything that is no command of this group for a folder to list."""
         return super().resolve_command(ctx, args if args[0] in self.commands else ["list", *args])
 
@@ -23,17 +25,26 @@ class _RunsGroup(Group):
         return super().parse_args(ctx, args if asks_help or args and args[0] in self.commands else ["list", *args])
 
 
-@click.group("runs", cls=_RunsGroup, context_settings=SETTINGS, example="""
+@click.group(
+    "runs",
+    cls=_RunsGroup,
+    context_settings=SETTINGS,
+    example="""
 align runs
 align runs show runs/dpo
-""")
+""",
+)
 def runs_group() -> None:
     """List runs; show one with its lineage."""
 
 
-@runs_group.command("list", cls=Command, example="""
+@runs_group.command(
+    "list",
+    cls=Command,
+    example="""
 align runs list runs/
-""")
+""",
+)
 @click.argument("folder", default=".", type=click.Path())
 @output_options
 def list_command(folder: str, as_json: bool) -> dict[str, Any]:
@@ -50,10 +61,14 @@ def list_command(folder: str, as_json: bool) -> dict[str, Any]:
     return {"runs": found}
 
 
-@runs_group.command("show", cls=Command, example="""
+@runs_group.command(
+    "show",
+    cls=Command,
+    example="""
 align runs show runs/dpo
 align runs show runs/dpo --json
-""")
+""",
+)
 @click.argument("run", type=click.Path())
 @output_options
 def show_command(run: str, as_json: bool) -> dict[str, Any]:
@@ -64,18 +79,38 @@ def show_command(run: str, as_json: bool) -> dict[str, Any]:
     steps = lineage(opened)
     if not as_json:
         click.echo(_columns(_facts(opened.manifest)) + "\n\nLineage, from this run back to the base:")
-        click.echo(_columns([(_short(step["path"]), step["stage"], step["state"], (step["content_hash"] or "")[:12], step["note"])
-                             for step in steps]))
+        click.echo(
+            _columns(
+                [
+                    (
+                        _short(step["path"]),
+                        step["stage"],
+                        step["state"],
+                        (step["content_hash"] or "")[:12],
+                        step["note"],
+                    )
+                    for step in steps
+                ]
+            )
+        )
     return {"path": str(opened.path), "lineage": steps, "manifest": opened.manifest}
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """The few lines of a manifest that a person asks for first."""
-    facts = [(name, str(manifest[name])) for name in ("stage", "state", "created", "updated", "content_hash") if manifest.get(name)]
+    facts = [
+        (name, str(manifest[name]))
+        for name in ("stage", "state", "created", "updated", "content_hash")
+        if manifest.get(name)
+    ]
     adapter = manifest.get("adapter")
-    facts.append(("adapter", ", ".join(f"{key} {value}" for key, value in adapter.items()) if adapter else "none: all weights"))
+    facts.append(
+        ("adapter", ", ".join(f"{key} {value}" for key, value in adapter.items()) if adapter else "none: all weights")
+    )
     metrics = manifest.get("metrics") or {}
-    return facts + [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in metrics.items()]
+    return facts + [
+        (name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in metrics.items()
+    ]
 
 
 def _short(path: str) -> str:
@@ -87,4 +122,6 @@ def _short(path: str) -> str:
 def _columns(rows: list[tuple[str, ...]]) -> str:
     """Left-aligned columns two spaces apart, without trailing spaces."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

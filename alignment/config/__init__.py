@@ -1,7 +1,7 @@
 """One strict schema a stage: `load`, `schema`, `describe`.
 
-Sections and names are the same in every stage. A key nobody knows is refused with the nearest name, a value of the wrong
-kind with what was expected, each with the place where it stands. Nothing here imports torch or TRL.
+Sections and names are the same in every stage. A key nobody knows is refused with the nearest name, a value of the
+wrong kind with what was expected, each with the place where it stands. Nothing here imports torch or TRL.
 
     >>> load("sft", sets=["training.learning_rate=1e-4"]).training.learning_rate
     0.0001

@@ -1,7 +1,8 @@
 """From defaults, a file, flags and `--set` to one checked config.
 
-Order: defaults < `--config` < nouns and short flags < `--set`. Each layer is checked for its names on its own, so that an
-error names the place where the wrong word stands, and values are checked once, after all layers are laid over each other.
+Order: defaults < `--config` < nouns and short flags < `--set`. Each layer is checked for its names on its own, so that
+an error names the place where the wrong word stands, and values are checked once, after all layers are laid over each
+other.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ Tree = dict[str, Any]
 Origins = dict[str, str]
 
 
-def load(stage: str, config_path: Path | str | None = None, sets: Iterable[str] = (),
-         nouns: Mapping[str, Any] | None = None) -> StageConfig:
+def load(
+    stage: str, config_path: Path | str | None = None, sets: Iterable[str] = (), nouns: Mapping[str, Any] | None = None
+) -> StageConfig:
     """Reads a stage's settings.
 
     Args:
@@ -126,7 +128,11 @@ def _check_section(stage: str, section: str, content: Any, where: str) -> None:
         raise Refused(f"unknown section {section!r}", where=where, **_unknown_section(stage, section))
     is_section = section == "trainer" or _is_section(known[section].annotation)
     if is_section and not isinstance(content, dict):
-        raise Refused(f"{section} is a section, not a value", where=where, expected=f"lines such as `{section}:` and keys below it")
+        raise Refused(
+            f"{section} is a section, not a value",
+            where=where,
+            expected=f"lines such as `{section}:` and keys below it",
+        )
     if not is_section and isinstance(content, dict):
         raise Refused(f"{section} is one value, not a section", where=where, expected=expected_of(stage, section))
 

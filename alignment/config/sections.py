@@ -11,8 +11,21 @@ from alignment.config.values import AsNumber, AsWhole, Section, Several, Switch
 
 Names = Annotated[list[str], Several]
 LossType = Literal[
-    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    "sigmoid",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+    "sigmoid_norm",
 ]
 
 
@@ -30,7 +43,9 @@ class Model(Section):
     )
     attention: str = Field("auto", description="attention code by transformers' names (sdpa, eager, ...)")
     trust_remote_code: Switch = Field(False, description="run Python code that comes with the model: never by default")
-    add_tokens: Names = Field([], description="special tokens to add; both whole embedding matrices then go to the adapter")
+    add_tokens: Names = Field(
+        [], description="special tokens to add; both whole embedding matrices then go to the adapter"
+    )
 
 
 class Data(Section):
@@ -44,8 +59,12 @@ class Data(Section):
         0.05, description="share of the prompts held out where no validation file is given; 0 for none"
     )
     format: str = Field("auto", description="format of the rows; auto detects it and says which")
-    max_length: Annotated[int, Field(ge=8), AsWhole] = Field(1024, description="longest row in tokens; longer ones are cut and counted")
-    max_rejected: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(0.0, description="share of bad rows that may be dropped; at 0 any bad row stops the stage")
+    max_length: Annotated[int, Field(ge=8), AsWhole] = Field(
+        1024, description="longest row in tokens; longer ones are cut and counted"
+    )
+    max_rejected: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(
+        0.0, description="share of bad rows that may be dropped; at 0 any bad row stops the stage"
+    )
     system: str | None = Field(None, description="system prompt put before rows that have none")
     tools: str | None = Field(None, description="JSON file of tool definitions given to the chat template")
     thinking: Literal["template", "off", "keep"] = Field(
@@ -56,17 +75,27 @@ class Data(Section):
 class SftData(Data):
     """As in every stage, and which assistant turns carry loss."""
 
-    train_on: Literal["all", "last"] = Field("all", description="assistant turns that carry loss: all of them or the last")
+    train_on: Literal["all", "last"] = Field(
+        "all", description="assistant turns that carry loss: all of them or the last"
+    )
 
 
 class Adapter(Section):
     """What is trained on top of the base."""
 
-    kind: Literal["lora", "rslora", "dora", "full"] = Field("lora", description="kind of adapter, or full for all weights")
+    kind: Literal["lora", "rslora", "dora", "full"] = Field(
+        "lora", description="kind of adapter, or full for all weights"
+    )
     rank: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rank of the adapter's matrices")
-    alpha: Annotated[float, Field(gt=0.0), AsNumber] = Field(32.0, description="scale: alpha / rank (rsLoRA: alpha / square root of rank)")
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(0.05, description="dropout before the adapter's matrices")
-    targets: str | list[str] = Field("all-linear", description="layers with an adapter: all-linear, names, or a pattern")
+    alpha: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        32.0, description="scale: alpha / rank (rsLoRA: alpha / square root of rank)"
+    )
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(
+        0.05, description="dropout before the adapter's matrices"
+    )
+    targets: str | list[str] = Field(
+        "all-linear", description="layers with an adapter: all-linear, names, or a pattern"
+    )
     on_parent: Literal["continue", "merge"] = Field(
         "continue", description="parent run with an adapter: tune a copy of it, or merge it and start a fresh one"
     )
@@ -79,18 +108,30 @@ class Training(Section):
         "auto", description="peak learning rate; auto by stage and adapter kind"
     )
     epochs: Annotated[float, Field(gt=0.0), AsNumber] = Field(1.0, description="passes over the training rows")
-    max_steps: Annotated[int, Field(ge=1), AsWhole] | None = Field(None, description="stop after so many optimizer steps instead")
-    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rows (or pairs) an optimizer step, over all devices")
-    warmup: Annotated[float, Field(ge=0.0), AsNumber] = Field(0.03, description="below 1 a share of the steps, otherwise a number of steps")
+    max_steps: Annotated[int, Field(ge=1), AsWhole] | None = Field(
+        None, description="stop after so many optimizer steps instead"
+    )
+    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
+        16, description="rows (or pairs) an optimizer step, over all devices"
+    )
+    warmup: Annotated[float, Field(ge=0.0), AsNumber] = Field(
+        0.03, description="below 1 a share of the steps, otherwise a number of steps"
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     weight_decay: Annotated[float, Field(ge=0.0), AsNumber] = Field(0.0, description="AdamW's weight decay")
-    max_grad_norm: Annotated[float, Field(gt=0.0), AsNumber] = Field(1.0, description="gradients are clipped to this norm")
+    max_grad_norm: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        1.0, description="gradients are clipped to this norm"
+    )
     save_every: Annotated[int, Field(ge=1), AsWhole] = Field(100, description="optimizer steps between checkpoints")
-    keep_checkpoints: Annotated[int, Field(ge=1), AsWhole] = Field(2, description="complete checkpoints kept while training")
+    keep_checkpoints: Annotated[int, Field(ge=1), AsWhole] = Field(
+        2, description="complete checkpoints kept while training"
+    )
     eval_every: Annotated[int, Field(ge=1), AsWhole] | None = Field(
         None, description="optimizer steps between evaluations; null: at each epoch's end"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32), AsWhole] = Field(42, description="seed of split, order, adapter and dropout")
+    seed: Annotated[int, Field(ge=0, lt=2**32), AsWhole] = Field(
+        42, description="seed of split, order, adapter and dropout"
+    )
     group_by_length: Switch = Field(True, description="batches of rows of like length: less padding")
 
 
@@ -138,11 +179,15 @@ class Reward(Section):
 class Dpo(Section):
     """The DPO stage's own settings."""
 
-    beta: Annotated[float, Field(gt=0.0), AsNumber] = Field(0.1, description="distance from the reference: higher stays closer")
+    beta: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        0.1, description="distance from the reference: higher stays closer"
+    )
     loss_type: Annotated[list[LossType], Several, Field(min_length=1)] = Field(
         ["sigmoid"], description="TRL's loss or losses (sigmoid is the DPO paper's)"
     )
-    loss_weights: Annotated[list[Annotated[float, AsNumber]], Several] | None = Field(None, description="weight of each loss, if several")
+    loss_weights: Annotated[list[Annotated[float, AsNumber]], Several] | None = Field(
+        None, description="weight of each loss, if several"
+    )
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5), AsNumber] = Field(
         0.0, description="share of labels taken to be flipped (robust and exo_pair losses)"
     )

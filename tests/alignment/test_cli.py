@@ -31,7 +31,9 @@ sys.exit(code)
 
 def align(*arguments: str, cwd=ROOT, **options) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
 
 
 def answer(capsys, *arguments: str) -> tuple[int, dict, str]:
@@ -43,9 +45,21 @@ def answer(capsys, *arguments: str) -> tuple[int, dict, str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["sft", "--help"], ["reward", "--help"], ["dpo", "--help"], ["config", "show", "--help"], ["runs", "--help"],
-     ["config", "show", "sft"], ["config", "schema", "dpo"], ["runs"], ["sft", "--output", "x", "--set", "lr=1"],
-     ["sft", "--output", "x", "--model", "./none", "--data", "x.jsonl"], ["sfft"], ["data", "show", "--help"]],
+    [
+        ["--help"],
+        ["sft", "--help"],
+        ["reward", "--help"],
+        ["dpo", "--help"],
+        ["config", "show", "--help"],
+        ["runs", "--help"],
+        ["config", "show", "sft"],
+        ["config", "schema", "dpo"],
+        ["runs"],
+        ["sft", "--output", "x", "--set", "lr=1"],
+        ["sft", "--output", "x", "--model", "./none", "--data", "x.jsonl"],
+        ["sfft"],
+        ["data", "show", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_and_refusals_load_nothing_heavy(arguments, tmp_path):
@@ -61,7 +75,19 @@ def test_help_answers_in_three_tenths_of_a_second(arguments):
 
 def test_a_wrong_key_and_a_missing_file_are_refused_within_a_second(tmp_path):
     base = tiny_folder(tmp_path)
-    wrong_key = ["-m", "alignment", "sft", "--model", base, "--output", "o", "--data", "x.jsonl", "--set", "training.lr=1"]
+    wrong_key = [
+        "-m",
+        "alignment",
+        "sft",
+        "--model",
+        base,
+        "--output",
+        "o",
+        "--data",
+        "x.jsonl",
+        "--set",
+        "training.lr=1",
+    ]
     no_file = ["-m", "alignment", "sft", "--model", base, "--output", "o", "--data", "x.jsonl"]
     assert min(_seconds(wrong_key, code=2) for _ in range(3)) < 1.0
     assert min(_seconds(no_file, code=2) for _ in range(3)) < 1.0
@@ -112,7 +138,10 @@ def test_examples_name_real_commands_and_options():
                 if isinstance(target, click.Group):
                     target = target.commands.get(words[2] if len(words) > 2 else "", target)
                 flags = {flag for option in target.params for flag in option.opts}
-                assert {word.split("=")[0] for word in words if word.startswith("--")} <= flags | {"--json", "--help"}, line
+                assert {word.split("=")[0] for word in words if word.startswith("--")} <= flags | {
+                    "--json",
+                    "--help",
+                }, line
 
 
 def test_every_command_has_json_and_debug():
@@ -124,12 +153,19 @@ def test_every_command_has_json_and_debug():
 
 @pytest.mark.parametrize(
     ("arguments", "where"),
-    [(["sft", "--output", "o", "--lr", "fast"], "--lr"), (["sft", "--output", "o", "--set", "lr=1"], "--set lr"),
-     (["sft"], "align sft"), (["sft", "--outptu", "o"], "align sft"), (["nothing"], "align"), (["config", "show", "ppo"], "align"),
-     (["sft", "--output", "o"], "--model"), (["sft", "--output", "o", "--model", "a/b"], "--data"),
-     (["sft", "--output", "o", "--model", "a/b", "--data", "none.jsonl"], "--data"),
-     (["sft", "--output", "o", "--model", "a/b", "--data", "name"], "--data"),
-     (["dpo", "--output", "o", "--model", "./none", "--data", "a/b"], "model")],
+    [
+        (["sft", "--output", "o", "--lr", "fast"], "--lr"),
+        (["sft", "--output", "o", "--set", "lr=1"], "--set lr"),
+        (["sft"], "align sft"),
+        (["sft", "--outptu", "o"], "align sft"),
+        (["nothing"], "align"),
+        (["config", "show", "ppo"], "align"),
+        (["sft", "--output", "o"], "--model"),
+        (["sft", "--output", "o", "--model", "a/b"], "--data"),
+        (["sft", "--output", "o", "--model", "a/b", "--data", "none.jsonl"], "--data"),
+        (["sft", "--output", "o", "--model", "a/b", "--data", "name"], "--data"),
+        (["dpo", "--output", "o", "--model", "./none", "--data", "a/b"], "model"),
+    ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_use_is_one_paragraph_one_document_and_code_2(capsys, monkeypatch, tmp_path, arguments, where):
@@ -151,7 +187,9 @@ def test_a_held_out_file_and_a_tool_file_have_to_exist(capsys, tmp_path):
 def test_an_output_that_is_a_file_is_refused(capsys, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
-    code, document, _ = answer(capsys, "sft", "--output", str(rows), "--model", tiny_folder(tmp_path), "--data", str(rows))
+    code, document, _ = answer(
+        capsys, "sft", "--output", str(rows), "--model", tiny_folder(tmp_path), "--data", str(rows)
+    )
     assert code == 2 and document["error"]["where"] == "--output"
 
 
@@ -174,9 +212,14 @@ def raising(error: BaseException):
 
 @pytest.mark.parametrize(
     ("error", "code", "words"),
-    [(Refused("no", where="a:1"), 2, "a:1: no."), (Failed("broke"), 1, "broke."), (Interrupted(signal.SIGTERM), 143, "interrupted"),
-     (KeyboardInterrupt(), 130, "interrupted"), (ZeroDivisionError("by\nzero"), 1, "ZeroDivisionError: by zero."),
-     (click.FileError("x", "gone"), 1, "gone")],
+    [
+        (Refused("no", where="a:1"), 2, "a:1: no."),
+        (Failed("broke"), 1, "broke."),
+        (Interrupted(signal.SIGTERM), 143, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("by\nzero"), 1, "ZeroDivisionError: by zero."),
+        (click.FileError("x", "gone"), 1, "gone"),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
 def test_errors_become_one_paragraph_and_an_exit_code(capsys, error, code, words):
@@ -205,9 +248,12 @@ def test_what_a_command_prints_beside_its_document_goes_to_standard_error(capsys
 
 
 def test_noise_below_python_does_not_reach_the_document():
-    code = ("import os, click, sys\nfrom alignment.cli import boundary\n@click.command()\n@click.option('--json', is_flag=True)\n"
-            "def made(json):\n    os.system('echo noise')\n    os.write(1, b'more')\n    return {'a': 1}\n"
-            "sys.exit(boundary.run(made, ['--json']))")
+    code = (
+        "import os, click, sys\nfrom alignment.cli import boundary\n"
+        "@click.command()\n@click.option('--json', is_flag=True)\n"
+        "def made(json):\n    os.system('echo noise')\n    os.write(1, b'more')\n    return {'a': 1}\n"
+        "sys.exit(boundary.run(made, ['--json']))"
+    )
     done = align("-c", code)
     assert json.loads(done.stdout) == {"a": 1} and "noise" in done.stderr and "more" in done.stderr
 
@@ -244,8 +290,10 @@ def test_the_program_is_the_same_by_its_module():
 def test_the_current_directory_is_importable_and_comes_last(tmp_path):
     (tmp_path / "my_rules.py").write_text("polite = 1\n")
     (tmp_path / "random.py").write_text("raise SystemExit('shadowed')\n")
-    code = ("import sys; sys.argv = ['align', '--version']\nfrom alignment.cli import main\ntry:\n    main()\n"
-            "except SystemExit:\n    pass\nimport my_rules, random\nprint(sys.path[-1])")
+    code = (
+        "import sys; sys.argv = ['align', '--version']\nfrom alignment.cli import main\ntry:\n    main()\n"
+        "except SystemExit:\n    pass\nimport my_rules, random\nprint(sys.path[-1])"
+    )
     done = align("-P", "-c", code, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip().endswith(str(tmp_path)), done.stderr
 
@@ -257,7 +305,8 @@ def test_the_environment_is_set_before_torch_loads():
 
 
 def test_the_public_names_are_looked_up_lazily():
-    code = f"import sys, alignment; print(sorted(set(alignment.__all__) - set(dir(alignment))), [n for n in {HEAVY} if n in sys.modules])"
+    names = "sorted(set(alignment.__all__) - set(dir(alignment)))"
+    code = f"import sys, alignment; print({names}, [n for n in {HEAVY} if n in sys.modules])"
     assert align("-c", code).stdout.strip() == "[] []"
     import alignment
 
@@ -297,7 +346,19 @@ def test_a_pair_is_shown_with_both_answers(capsys, tmp_path):
 def test_tiny_rows_train_by_the_command(capsys, tmp_path):
     base, rows, output = tiny.save_base(tmp_path / "base"), tmp_path / "rows.jsonl", tmp_path / "run"
     rows.write_text("".join(json.dumps(row) + "\n" for row in tiny.demonstrations(12)))
-    command = ["sft", "--model", str(base), "--data", str(rows), "--output", str(output), "--max-steps", "1", "--batch-size", "4"]
+    command = [
+        "sft",
+        "--model",
+        str(base),
+        "--data",
+        str(rows),
+        "--output",
+        str(output),
+        "--max-steps",
+        "1",
+        "--batch-size",
+        "4",
+    ]
     code, document, _ = answer(capsys, *command, "--dry-run")
     assert code == 0 and not output.exists() and document
     code, document, _ = answer(capsys, *command)

@@ -48,17 +48,37 @@ def test_words_that_old_yaml_reads_as_switches_stay_words(written, value):
     assert load("sft", sets=[f"hardware.checkpointing={written}"]).hardware.checkpointing == value
 
 
-@pytest.mark.parametrize(("written", "value"), [("true", True), ("yes", True), ("on", True), ("no", False), ("off", False)])
+@pytest.mark.parametrize(
+    ("written", "value"), [("true", True), ("yes", True), ("on", True), ("no", False), ("off", False)]
+)
 def test_switches_take_their_usual_words(written, value):
     assert load("sft", sets=[f"hardware.deterministic={written}"]).hardware.deterministic is value
 
 
 @pytest.mark.parametrize(
     "setting",
-    ["training.seed=true", "training.epochs=yes", "training.seed=1.5", "training.learning_rate=fast", "dpo.beta=.nan",
-     "dpo.beta=nan", "dpo.beta=-1", "training.epochs=0", "adapter.dropout=1.0", "data.max_length=4", "data.system=5",
-     "hardware.deterministic=1", "adapter.kind=lorra", "data.validation_share=0.9", "training.seed=null",
-     "training.batch_size=[4]", "dpo.loss_type=[]", "dpo.loss_type=sigmoyd", "report_to=mlflow", "model.dtype=fp16"],
+    [
+        "training.seed=true",
+        "training.epochs=yes",
+        "training.seed=1.5",
+        "training.learning_rate=fast",
+        "dpo.beta=.nan",
+        "dpo.beta=nan",
+        "dpo.beta=-1",
+        "training.epochs=0",
+        "adapter.dropout=1.0",
+        "data.max_length=4",
+        "data.system=5",
+        "hardware.deterministic=1",
+        "adapter.kind=lorra",
+        "data.validation_share=0.9",
+        "training.seed=null",
+        "training.batch_size=[4]",
+        "dpo.loss_type=[]",
+        "dpo.loss_type=sigmoyd",
+        "report_to=mlflow",
+        "model.dtype=fp16",
+    ],
 )
 def test_wrong_values_are_refused_with_place_and_expectation(setting):
     message = refusal("dpo", setting)
@@ -67,11 +87,21 @@ def test_wrong_values_are_refused_with_place_and_expectation(setting):
 
 @pytest.mark.parametrize(
     ("setting", "meant"),
-    [("lr=1", "training.learning_rate"), ("training.lr=1", "training.learning_rate"), ("training.epoch=1", "training.epochs"),
-     ("adapter.learning_rate=1", "training.learning_rate"), ("adapter.lora_alpha=1", "adapter.alpha"),
-     ("model.load_in_4bit=true", "model.quantisation"), ("training.lern_rate=1", "training.learning_rate"),
-     ("data.max_len=1", "data.max_length"), ("trainning.seed=1", "training"), ("hardware.bf16=true", "hardware.precision"),
-     ("data.maxlength=8", "data.max_length"), ("num_train_epochs=3", "training.epochs"), ("epochs=3", "training.epochs")],
+    [
+        ("lr=1", "training.learning_rate"),
+        ("training.lr=1", "training.learning_rate"),
+        ("training.epoch=1", "training.epochs"),
+        ("adapter.learning_rate=1", "training.learning_rate"),
+        ("adapter.lora_alpha=1", "adapter.alpha"),
+        ("model.load_in_4bit=true", "model.quantisation"),
+        ("training.lern_rate=1", "training.learning_rate"),
+        ("data.max_len=1", "data.max_length"),
+        ("trainning.seed=1", "training"),
+        ("hardware.bf16=true", "hardware.precision"),
+        ("data.maxlength=8", "data.max_length"),
+        ("num_train_epochs=3", "training.epochs"),
+        ("epochs=3", "training.epochs"),
+    ],
 )
 def test_a_wrong_name_gets_the_one_that_was_meant(setting, meant):
     assert f"Did you mean {meant}?" in refusal("sft", setting)
@@ -105,8 +135,17 @@ def test_every_flag_belongs_to_a_key():
 
 
 def test_lists_and_mappings_can_be_set():
-    config = load("sft", sets=["data.train=[a.jsonl, b.jsonl]", "adapter.targets=[q_proj]", "trainer.optim_args=x=1",
-                               "trainer.lr_scheduler_kwargs={a: 1}", "trainer.lr_scheduler_kwargs.b=2", "report_to=trackio"])
+    config = load(
+        "sft",
+        sets=[
+            "data.train=[a.jsonl, b.jsonl]",
+            "adapter.targets=[q_proj]",
+            "trainer.optim_args=x=1",
+            "trainer.lr_scheduler_kwargs={a: 1}",
+            "trainer.lr_scheduler_kwargs.b=2",
+            "report_to=trackio",
+        ],
+    )
     assert config.data.train == ["a.jsonl", "b.jsonl"] and config.adapter.targets == ["q_proj"]
     assert config.trainer == {"optim_args": "x=1", "lr_scheduler_kwargs": {"a": 1, "b": 2}}
     assert config.report_to == ["trackio"]
@@ -114,8 +153,15 @@ def test_lists_and_mappings_can_be_set():
 
 @pytest.mark.parametrize(
     ("stage", "kind", "rate"),
-    [("sft", "lora", 2e-4), ("sft", "dora", 2e-4), ("sft", "full", 2e-5), ("reward", "lora", 1e-4), ("reward", "full", 1e-5),
-     ("dpo", "lora", 5e-6), ("dpo", "full", 5e-7)],
+    [
+        ("sft", "lora", 2e-4),
+        ("sft", "dora", 2e-4),
+        ("sft", "full", 2e-5),
+        ("reward", "lora", 1e-4),
+        ("reward", "full", 1e-5),
+        ("dpo", "lora", 5e-6),
+        ("dpo", "full", 5e-7),
+    ],
 )
 def test_the_automatic_learning_rate_follows_stage_and_kind_and_names_its_source(stage, kind, rate):
     config = load(stage, sets=[f"adapter.kind={kind}"])
@@ -133,8 +179,12 @@ def test_a_config_with_other_values_resolves_its_learning_rate_anew():
 
 @pytest.mark.parametrize(
     "sets",
-    [["adapter.kind=full", "adapter.rank=8"], ["adapter.kind=full", "model.quantisation=4bit"],
-     ["data.validation=x.jsonl", "data.validation_share=0.1"], ["training.max_steps=4", "training.epochs=2"]],
+    [
+        ["adapter.kind=full", "adapter.rank=8"],
+        ["adapter.kind=full", "model.quantisation=4bit"],
+        ["data.validation=x.jsonl", "data.validation_share=0.1"],
+        ["training.max_steps=4", "training.epochs=2"],
+    ],
 )
 def test_settings_that_contradict_each_other_are_refused(sets):
     assert "does not fit" in refusal("sft", *sets)
@@ -142,7 +192,10 @@ def test_settings_that_contradict_each_other_are_refused(sets):
 
 def test_as_many_weights_as_losses():
     assert "2 losses, but 1 weights" in refusal("dpo", "dpo.loss_type=[sigmoid, sft]", "dpo.loss_weights=1")
-    assert load("dpo", sets=["dpo.loss_type=[sigmoid, sft]", "dpo.loss_weights=[1, 0.5]"]).dpo.loss_weights == [1.0, 0.5]
+    assert load("dpo", sets=["dpo.loss_type=[sigmoid, sft]", "dpo.loss_weights=[1, 0.5]"]).dpo.loss_weights == [
+        1.0,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -14,7 +14,7 @@ from tests import tiny
 
 
 class Recorded:
-    """A section that notes each key that is read. Dumping it whole (`resolved`) notes nothing: that is no use of a key."""
+    """A section that notes each key that is read. Dumping it whole (`resolved`) notes nothing: that uses no key."""
 
     def __init__(self, held: BaseModel, name: str, reads: set[str]) -> None:
         self._held, self._name, self._reads = held, name, reads
@@ -42,8 +42,15 @@ def run_stage(stage: str, folder, reads: set[str], *, dry_run: bool = False, **c
         tiny.save_base(base)
     made = tiny.demonstrations(10) if stage == "sft" else tiny.comparisons(10)
     rows.write_text("".join(json.dumps(row) + "\n" for row in made))
-    nouns = {"model.path": str(base), "data.train": [str(rows)], "training.batch_size": 4, "training.max_steps": 3,
-             "training.save_every": 2, "data.validation_share": 0.2, **changes}
+    nouns = {
+        "model.path": str(base),
+        "data.train": [str(rows)],
+        "training.batch_size": 4,
+        "training.max_steps": 3,
+        "training.save_every": 2,
+        "data.validation_share": 0.2,
+        **changes,
+    }
     config = recorded(load(stage, nouns=nouns), reads)
     importlib.import_module(f"alignment.stages.{stage}").run(config, output, dry_run=dry_run)
     return str(output)

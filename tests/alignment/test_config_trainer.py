@@ -41,11 +41,19 @@ def test_the_keys_that_replace_owned_names_exist(stage):
 
 @pytest.mark.parametrize(
     ("name", "value", "instead"),
-    [("per_device_train_batch_size", 4, "training.batch_size"), ("bf16", "true", "hardware.precision"),
-     ("save_steps", 5, "training.save_every"), ("push_to_hub", "true", "align export"), ("seed", 1, "training.seed"),
-     ("logging_steps", 1, "metrics.jsonl"), ("remove_unused_columns", "false", "data: section"),
-     ("auto_find_batch_size", "true", "hardware.micro_batch"), ("warmup_ratio", 0.1, "training.warmup"),
-     ("deepspeed", "x.json", "accelerate"), ("resume_from_checkpoint", "x", "checkpoints")],
+    [
+        ("per_device_train_batch_size", 4, "training.batch_size"),
+        ("bf16", "true", "hardware.precision"),
+        ("save_steps", 5, "training.save_every"),
+        ("push_to_hub", "true", "align export"),
+        ("seed", 1, "training.seed"),
+        ("logging_steps", 1, "metrics.jsonl"),
+        ("remove_unused_columns", "false", "data: section"),
+        ("auto_find_batch_size", "true", "hardware.micro_batch"),
+        ("warmup_ratio", 0.1, "training.warmup"),
+        ("deepspeed", "x.json", "accelerate"),
+        ("resume_from_checkpoint", "x", "checkpoints"),
+    ],
 )
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_the_suite_owns_is_refused_with_the_name_to_use(stage, name, value, instead):
@@ -65,9 +73,17 @@ def test_an_unknown_name_gets_the_nearest():
 
 @pytest.mark.parametrize(
     "setting",
-    ["trainer.optim=best", "trainer.packing=1", "trainer.packing='true'", "trainer.adam_beta1=high", "trainer.adam_beta1=true",
-     "trainer.torch_empty_cache_steps=1.5", "trainer.packing_strategy=loose", "trainer.liger_kernel_config=5",
-     "trainer.packing=null"],
+    [
+        "trainer.optim=best",
+        "trainer.packing=1",
+        "trainer.packing='true'",
+        "trainer.adam_beta1=high",
+        "trainer.adam_beta1=true",
+        "trainer.torch_empty_cache_steps=1.5",
+        "trainer.packing_strategy=loose",
+        "trainer.liger_kernel_config=5",
+        "trainer.packing=null",
+    ],
 )
 def test_values_of_a_wrong_type_are_refused(setting):
     assert "Expected: " in refusal("sft", setting)
@@ -75,9 +91,16 @@ def test_values_of_a_wrong_type_are_refused(setting):
 
 @pytest.mark.parametrize(
     "setting",
-    ["trainer.optim=adamw_torch", "trainer.packing=true", "trainer.adam_beta1=0.95", "trainer.adam_beta1=1",
-     "trainer.adam_epsilon=1e-8", "trainer.torch_empty_cache_steps=null", "trainer.pad_to_multiple_of=8",
-     "trainer.pad_to_multiple_of=auto"],
+    [
+        "trainer.optim=adamw_torch",
+        "trainer.packing=true",
+        "trainer.adam_beta1=0.95",
+        "trainer.adam_beta1=1",
+        "trainer.adam_epsilon=1e-8",
+        "trainer.torch_empty_cache_steps=null",
+        "trainer.pad_to_multiple_of=8",
+        "trainer.pad_to_multiple_of=auto",
+    ],
 )
 def test_values_of_the_right_type_pass(setting):
     name = setting.partition("=")[0].partition(".")[2]

@@ -17,10 +17,33 @@ def refusal(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-5", 1e-5), ("1E5", 1e5), ("1.", 1.0), (".5", 0.5), ("-3", -3), ("+3", 3), ("007", 7), ("no", "no"), ("off", "off"),
-     ("Yes", "Yes"), ("true", True), ("False", False), ("null", None), ("~", None), ("12:30", "12:30"), ("1_000", "1_000"),
-     ("2024-01-31", "2024-01-31"), ("0x10", "0x10"), (".inf", ".inf"), (".nan", ".nan"), ("'1'", "1"), ('"true"', "true"),
-     ("[1, no]", [1, "no"]), ("{a: 1e3}", {"a": 1000.0}), ("=", "=")],
+    [
+        ("1e-5", 1e-5),
+        ("1E5", 1e5),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("+3", 3),
+        ("007", 7),
+        ("no", "no"),
+        ("off", "off"),
+        ("Yes", "Yes"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("12:30", "12:30"),
+        ("1_000", "1_000"),
+        ("2024-01-31", "2024-01-31"),
+        ("0x10", "0x10"),
+        (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("'1'", "1"),
+        ('"true"', "true"),
+        ("[1, no]", [1, "no"]),
+        ("{a: 1e3}", {"a": 1000.0}),
+        ("=", "="),
+    ],
 )
 def test_values(text, value):
     read, _ = parse(text, "x")
@@ -46,8 +69,20 @@ def test_a_repeated_key_inside_a_section_is_refused():
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [1", "a: b: c", "\ta: 1", "a: !!python/object:os.system x", "a: 1\n---\nb: 2\n", "? [a]\n: 1", "a: &x [*x]",
-             "a: *nowhere", "a: !!binary aGk=", "a: !!str 5", "a: !!set {b}"],
+    "text",
+    [
+        "a: [1",
+        "a: b: c",
+        "\ta: 1",
+        "a: !!python/object:os.system x",
+        "a: 1\n---\nb: 2\n",
+        "? [a]\n: 1",
+        "a: &x [*x]",
+        "a: *nowhere",
+        "a: !!binary aGk=",
+        "a: !!str 5",
+        "a: !!set {b}",
+    ],
 )
 def test_what_is_no_plain_document_is_refused(text):
     assert refusal(text).startswith("my.yaml")
@@ -80,9 +115,16 @@ def test_text_in_another_encoding_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("training:\n  seed: 1\n  lr: 2\n", 3), ("\n\nmodle: {}\n", 3), ("training:\n\n  seed: x\n", 3),
-     ("training: {seed: 1, epochs: no}\n", 1), ("adapter:\n  targets:\n  - 5\n", 2), ("trainer:\n  optim: x\n", 2),
-     ("model:\n  path: a\ntrainer:\n  bf16: true\n", 4), ("training:\n", 1)],
+    [
+        ("training:\n  seed: 1\n  lr: 2\n", 3),
+        ("\n\nmodle: {}\n", 3),
+        ("training:\n\n  seed: x\n", 3),
+        ("training: {seed: 1, epochs: no}\n", 1),
+        ("adapter:\n  targets:\n  - 5\n", 2),
+        ("trainer:\n  optim: x\n", 2),
+        ("model:\n  path: a\ntrainer:\n  bf16: true\n", 4),
+        ("training:\n", 1),
+    ],
 )
 def test_a_mistake_in_a_file_is_named_by_its_line(tmp_path, text, line):
     file = tmp_path / "my.yaml"
