@@ -28,6 +28,7 @@ def owned(config, plan: Plan, output: Path, *, has_validation: bool) -> dict:
         "logging_strategy": "steps", "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": list(config.report_to),
         # Rotation is ours, after the seal (see checkpoints.py).
         "save_strategy": "steps", "save_steps": training.save_every, "save_total_limit": None,
+        "ddp_find_unused_parameters": False,  # every trained weight takes part in each step
         "disable_tqdm": True, "remove_unused_columns": False, "push_to_hub": False, "max_length": None,
         **evaluation,
     }

@@ -1,0 +1,52 @@
+"""Two processes on one machine give what one gives; a launch that is not one is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alignment.training import processes
+from data_recipes.errors import Refused
+from tests.alignment.chains import metrics, run_stage, world
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--epochs", "1", "--batch-size", "4", "--max-length", "200", "--lr", "1e-3", "--set", "data.validation_share=0",
+         "--set", "adapter.dropout=0", "--set", "training.warmup=0", "--set", "hardware.threads=1", "--set", "training.save_every=2"]
+
+
+def launch(stage, files, model, output):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / "configs/accelerate/ddp.yaml"), "-m", "alignment", stage,
+               "--model", str(model), "--data", str(files[stage]), "--output", str(output), *QUICK]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, cwd=output.parent)
+
+
+@pytest.mark.parametrize("stage", ["sft", pytest.param("reward", marks=pytest.mark.slow), "dpo"])
+def test_two_processes_give_the_single_process_losses(tmp_path, stage):
+    files = world(tmp_path, rows=24)
+    done = launch(stage, files, files["base"], tmp_path / "two")
+    assert done.returncode == 0, done.stderr[-2000:]
+    run_stage(stage, files, files["base"], tmp_path / "one", training__epochs=1, adapter__dropout=0.0, adapter__rank=16)
+    two, one = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    assert [row["step"] for row in two] == [row["step"] for row in one] == list(range(1, 7))
+    for ours, single in zip(two, one, strict=True):
+        assert ours["loss"] == pytest.approx(single["loss"], abs=1e-4)
+        assert ours["num_tokens"] == single["num_tokens"]
+
+
+def test_processes_that_do_not_hear_each_other_are_refused(tmp_path):
+    """A launcher that says two, without what accelerate needs to join them: each would train alone."""
+    code = "from alignment.training.processes import join; join('auto')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "RANK": "0"}
+    environment.pop("LOCAL_RANK", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert "Refused" in done.stderr and "started 2 processes, but accelerate sees 1" in done.stderr
+
+
+def test_one_process_decides_alone():
+    assert processes.world() == 1 and processes.is_first()
+    assert processes.first_decides(lambda: 7) == 7
+    with pytest.raises(Refused):
+        processes.first_decides(lambda: (_ for _ in ()).throw(Refused("no")))
