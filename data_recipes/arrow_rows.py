@@ -1,4 +1,4 @@
-"""Rows of Parquet files and of hub data sets: the two readers that need a library, imported only when one is asked for."""
+"""Rows of Parquet files and of hub data sets: the readers that need a library, imported when one is asked for."""
 
 from __future__ import annotations
 
@@ -50,10 +50,13 @@ def _text_columns(schema, path: Path, notes: list[str]) -> list[str]:
 
 
 def _dates_as_text(batch):
+    """The batch with its columns of dates, times and decimals as text, which JSON can hold without loss."""
     import pyarrow
+    from pyarrow.types import is_decimal, is_temporal
 
     columns = [
-        column.cast(pyarrow.string()) if pyarrow.types.is_temporal(column.type) else column for column in batch.columns
+        column.cast(pyarrow.string()) if is_temporal(column.type) or is_decimal(column.type) else column
+        for column in batch.columns
     ]
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
@@ -96,7 +99,7 @@ def iter_hub(name: str, split: str, notes: list[str]) -> Iterator[tuple[str, dic
         dates.update(key for key, value in row.items() if isinstance(value, (datetime.date, datetime.time)))
         yield f"{name}:{split}:{number}", _checked({key: _plain(value) for key, value in row.items()})
     if dates:
-        notes.append(f"{name}: {', '.join(sorted(dates))} came as dates and is written as ISO text, maybe not as in the source")
+        notes.append(f"{name}: came as dates and is now ISO text, maybe unlike the source: {', '.join(sorted(dates))}")
 
 
 def _plain(value):

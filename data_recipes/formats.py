@@ -359,6 +359,7 @@ def _nothing_fits(rows: list[dict], kind: str, where: str) -> Refused:
     keys = sorted({str(key)[:40] for row in rows for key in row})[:12]
     wanted = "; ".join(f"{form.name} ({form.has})" for form in FORMATS[kind])
     elsewhere = [other for other in KINDS if any(form.fits(row) for form in FORMATS[other] for row in rows)]
-    hint = f"These rows are {elsewhere[0]}, not {kind}." if elsewhere else "Rename the columns; a table's first line must name them."
-    return Refused(f"no format for {kind} fits rows with the columns {', '.join(keys) or '(none)'}", where=where,
-                   expected=f"one of {wanted}", do=hint)
+    rename = "Rename the columns; a table's first line must name them."
+    hint = f"These rows are {elsewhere[0]}, not {kind}." if elsewhere else rename
+    what = f"no format for {kind} fits rows with the columns {', '.join(keys) or '(none)'}"
+    return Refused(what, where=where, expected=f"one of {wanted}", do=hint)

@@ -60,7 +60,7 @@ class Ledger:
 
         Args:
             max_rejected: the share of the rows read that may be rejected; by default the one given on reading.
-            write_to: a .jsonl file, or a folder for `rejected.jsonl`; all rejected rows are listed there before refusing.
+            write_to: a .jsonl file, or a folder for `rejected.jsonl`: all rejected rows are listed there first.
 
         Raises:
             Refused: naming the first rows, the counts by reason, and the setting that lets a share pass.
@@ -88,7 +88,9 @@ class Ledger:
     def _advice(self, listed: Path | None) -> str:
         where = f"All of them are listed in {listed}. " if listed else ""
         if not self.kept:
-            return f"{where}Mend the rows, or say how to read them with --set data.format=NAME."
+            unclear = self.rejected.keys() & {"missing-field", "wrong-format"}
+            way = ", or say how to read them with --set data.format=NAME" if unclear else ""
+            return f"{where}Mend the rows{way}."
         share = math.ceil(self.refused / self.read * 1000) / 1000
         return f"{where}Mend the rows, or let such a share pass with --set data.max_rejected={share:g}."
 

@@ -1,4 +1,4 @@
-"""Where rows come from: which names are files, and which are hub data sets. A missing path is never looked up on a hub."""
+"""Where rows come from: files, or hub data sets. A path that is missing is never looked up on a hub."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Files as raw rows, one at a time, each with its place; a row that cannot be read is a `BadRow` in its place.
 
-What one row does never decides what happens to another: each line is decoded and parsed alone, so the outcome is the same
-wherever it stands. Only where a file's own structure is broken (a damaged gzip, a JSON list with a hole) is the whole file
-refused, since nobody could say where the next row begins.
+What one row does never decides what happens to another: each line is decoded and parsed alone, so the outcome is the
+same wherever it stands. Only where a file's own structure is broken (a damaged gzip, a JSON list with a hole) is the
+whole file refused, since nobody could say where the next row begins.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from data_recipes.strict_json import StrictDecoder, check_values, decode_object
 MAX_LINE = 64 << 20  # bytes; a longer line is skipped without ever being held in memory
 SHOWN = 10_000  # characters of an unreadable row that are kept for the list of rejected rows
 BOM = b"\xef\xbb\xbf"
+LIST_HINT = "; a file that is one JSON list must have a name in .json"
 SPACE = " \t\r\n"
 SUFFIXES = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".json": "JSON", ".csv": "CSV", ".tsv": "TSV",
             ".parquet": "Parquet"}
@@ -127,7 +128,8 @@ def _parse_line(decoder: StrictDecoder, line: bytes | None) -> dict | BadRow:
         check_values(row)
         return row
     except BadRow as error:
-        return BadRow(error.reason, error.detail, shorten(text.strip()))
+        hint = LIST_HINT if error.reason in ("bad-json", "wrong-type") and text.lstrip().startswith("[") else ""
+        return BadRow(error.reason, error.detail + hint, shorten(text.strip()))
 
 
 def shorten(text: str) -> str:
@@ -144,7 +146,7 @@ def _note_blank(count: int, path: Path, notes: list[str]) -> None:
 
 
 def _json(file: BinaryIO, path: Path, notes: list[str]) -> Rows:
-    """A list of rows, or JSON lines under the name .json; which of them is seen from the first character."""
+    """A list of rows (held in memory whole), or JSON lines named .json; the first character says which."""
     data = file.read()
     # bytes that are not UTF-8 are carried along as surrogates, so that only their own row is refused
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
@@ -166,7 +168,8 @@ def _refuse_one_object(text: str, start: int, path: Path) -> None:
         return  # no single value, so the lines are looked at one by one, and each says what is wrong with it
     if not isinstance(value, dict) or text[end:].strip(SPACE):
         return
-    held = next((key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)), "")
+    lists = (key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict))
+    held = next(lists, "")
     under = f"; if its rows are the list under {held[:40]!r}, write that list alone into the file" if held else ""
     raise Refused("the file holds one JSON object and no list of rows", where=path,
                   expected="a list [{...}, {...}] or one object a line",

@@ -4,8 +4,9 @@
     rows.ledger.check(0.0, write_to=run / "private")
     for record in rows.records: ...
 
-A bad row never stops the reading: it goes to the ledger with its place and reason, and the caller's `ledger.check` decides.
-Raised at once is only what concerns a whole file: it is not there, its structure is broken, or its format is not clear.
+A bad row never stops the reading: it goes to the ledger with its place and reason, and the caller's `ledger.check`
+decides. Raised at once is only what concerns a whole file: it is not there, its structure is broken, or its format is
+not clear.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class _Seen:
         if self.columns:
             yield f"columns kept beside the rows and not trained on: {', '.join(sorted(map(str, self.columns)))}"
         if self.message_fields:
-            yield f"fields of messages that mean nothing here and are left out: {', '.join(sorted(self.message_fields))}"
+            yield f"fields of messages without a meaning here, left out: {', '.join(sorted(self.message_fields))}"
 
 
 def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = "auto",
@@ -75,14 +76,14 @@ def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = 
     """Reads all rows of one or more sources as records of one kind.
 
     Args:
-        source: a path (JSON lines, JSON, CSV, TSV, Parquet; gzip of the text ones), a hub data set `owner/name[:split]`,
-            or a list of these.
+        source: a path (JSON lines, JSON, CSV, TSV, Parquet; gzip of the text ones), a hub data set
+            `owner/name[:split]`, or a list of these.
         kind: "demonstrations", "comparisons" or "prompts".
         format: a name from `formats.names(kind)`, or "auto": each source's format is told from its first rows.
         max_rejected: the share of bad rows that `ledger.check()` lets pass where it is given none.
 
     Raises:
-        Refused: a source that is not there or broken as a whole, or a format that is unknown, unclear or of another kind.
+        Refused: a source that is not there or broken as a whole; a format that is unknown, unclear or of another kind.
     """
     if kind not in formats.KINDS:
         raise ValueError(f"kind must be one of {', '.join(formats.KINDS)}, not {kind!r}")

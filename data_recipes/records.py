@@ -35,7 +35,7 @@ class Message:
     """One turn.
 
     role: system, user, assistant or tool. content: its text; empty only beside tool calls and as a tool's result.
-    tool_calls: of an assistant, each `{"type": "function", "function": {"name": str, "arguments": dict}}`, maybe with `id`.
+    tool_calls: of an assistant, each {"type": "function", "function": {"name": str, "arguments": dict}}, maybe an id.
     name, tool_call_id: of a tool's result: which tool, which call. thinking: what an assistant wrote before its answer.
     """
 

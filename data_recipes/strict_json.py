@@ -1,7 +1,8 @@
 """JSON read strictly: a repeated key, NaN, an endless number or a bottomless nesting is a fault, and never a crash.
 
-The standard decoder keeps the last of two equal keys, takes NaN for a number and raises three kinds of error for three
-kinds of nonsense; here the faults of a value are collected while it is read, so that a list's other elements stay readable.
+The standard decoder keeps the last of two equal keys, takes NaN for a number and raises three kinds of error for
+three kinds of nonsense; here the faults of a value are collected while it is read, so that a list's other elements
+stay readable.
 """
 
 from __future__ import annotations
@@ -141,5 +142,6 @@ def _check_characters(text: str) -> None:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         # a reader that may not stop at a bad byte carries it as U+DC80..U+DCFF (surrogateescape)
-        word = f"byte 0x{code - 0xDC00:02x} is not UTF-8" if 0xDC80 <= code <= 0xDCFF else f"lone surrogate U+{code:04X}"
+        byte = 0xDC80 <= code <= 0xDCFF
+        word = f"byte 0x{code - 0xDC00:02x} is not UTF-8" if byte else f"lone surrogate U+{code:04X}"
         raise BadRow("bad-encoding", f"{word}, after {text[max(0, error.start - 20):error.start]!r}") from error

@@ -1,4 +1,4 @@
-"""From the ways in which data sets write a chat to tuples of `Message`. Nothing here knows of files or formats' names."""
+"""From the ways in which data sets write a chat to tuples of `Message`. Nothing here knows files or format names."""
 
 from __future__ import annotations
 
@@ -127,12 +127,19 @@ def check_same_prompt(given: Turns, found: Turns) -> None:
 def tools_of(value: Any) -> list | None:
     """Function schemas in the form chat templates take, from a list or from JSON text; None where there are none."""
     if isinstance(value, str):
-        value = strict_json.loads(value) if value.strip() else None
+        value = _json_text("tools", value) if value.strip() else None
     if value is None or value == []:
         return None
     if not isinstance(value, list):
         raise wrong_type("tools", "a list of functions", value)
     return [_tool(tool) for tool in value]
+
+
+def _json_text(name: str, text: str) -> Any:
+    try:
+        return strict_json.loads(text)
+    except BadRow as error:
+        raise BadRow(error.reason, f"{name}: {error.detail}") from error
 
 
 def _tool(tool: Any) -> dict:
@@ -209,7 +216,7 @@ def _tool_call(call: Any) -> dict:
         raise BadRow("bad-tool-call", "a tool call must be an object with a name and arguments")
     arguments = inner.get("arguments")
     if isinstance(arguments, str):  # OpenAI writes them as text, which templates would quote once more
-        arguments = strict_json.loads(arguments)
+        arguments = _json_text(f"the arguments of {inner['name'][:40]!r}", arguments)
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):

@@ -94,7 +94,8 @@ def test_what_a_reward_may_need_stays_beside_a_prompt():
 
 def test_alpaca_with_input_system_and_history():
     row = {"instruction": "Sum.", "input": "1 2", "output": "3", "system": "Be brief.", "history": [["a", "b"]]}
-    assert [turn.content for turn in converted(row, "demonstrations").messages] == ["Be brief.", "a", "b", "Sum.\n\n1 2", "3"]
+    found = [turn.content for turn in converted(row, "demonstrations").messages]
+    assert found == ["Be brief.", "a", "b", "Sum.\n\n1 2", "3"]
     assert reason({**row, "history": ["a"]}, "demonstrations") == "wrong-type"
 
 
@@ -108,7 +109,8 @@ def test_a_system_column_comes_first_and_only_once():
 
 @pytest.mark.parametrize("row, kind, choices", [
     ({"messages": [USER, ANSWER], "text": "x"}, "demonstrations", ("messages", "text")),
-    ({"messages": [USER, ANSWER], "prompt": "Hi", "completion": "x"}, "demonstrations", ("messages", "prompt-completion")),
+    ({"messages": [USER, ANSWER], "prompt": "Hi", "completion": "x"}, "demonstrations",
+     ("messages", "prompt-completion")),
     ({"instruction": "a", "output": "b", "text": "c"}, "demonstrations", ("alpaca", "text")),
     ({"messages": [USER], "prompt": "Hi"}, "prompts", ("prompt", "messages")),
 ])
@@ -129,7 +131,8 @@ def test_most_rows_decide_and_an_odd_one_does_not():
 
 def test_an_odd_row_is_of_the_wrong_format():
     assert reason({"text": "x"}, "demonstrations", "messages") == "wrong-format"
-    assert reason({"prompt": "a", "chosen": [ANSWER], "rejected": [RUDE]}, "comparisons", "preference") == "wrong-format"
+    pair = {"prompt": "a", "chosen": [ANSWER], "rejected": [RUDE]}
+    assert reason(pair, "comparisons", "preference") == "wrong-format"
     assert reason({"foo": "x"}, "demonstrations", "messages") == "missing-field"
 
 
@@ -153,7 +156,8 @@ def test_an_unknown_name_gets_the_nearest():
 def test_a_prompt_that_contradicts_its_conversations():
     row = {"prompt": "Bye", "chosen": [USER, ANSWER], "rejected": [USER, RUDE]}
     assert reason(row, "comparisons") == "prompt-conflict"
-    assert reason({"chosen": [USER, ANSWER], "rejected": [{**USER, "content": "Bye"}, RUDE]}, "comparisons") == "prompt-conflict"
+    other = [{**USER, "content": "Bye"}, RUDE]
+    assert reason({"chosen": [USER, ANSWER], "rejected": other}, "comparisons") == "prompt-conflict"
 
 
 @pytest.mark.parametrize("row, kind, expected", [

@@ -10,8 +10,8 @@ from data_recipes.readers import read
 
 
 @pytest.mark.parametrize("name", [
-    "rows.jsonl", "data/rows.jsonl", "data/rows.csv.gz", "./rows", "../owner/name", "~/rows", "/owner/name", "a/b/c", "name",
-    "a\\b", "owner/", "data/pairs.parquet", "data/notes.txt",
+    "rows.jsonl", "data/rows.jsonl", "data/rows.csv.gz", "./rows", "../owner/name", "~/rows", "/owner/name", "a/b/c",
+    "name", "a\\b", "owner/", "data/pairs.parquet", "data/notes.txt",
 ])
 def test_what_can_only_be_a_path_must_exist(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -22,7 +22,8 @@ def test_what_can_only_be_a_path_must_exist(name, tmp_path, monkeypatch):
 
 def test_owner_and_name_is_a_hub_data_set_unless_it_is_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [(origin.name, origin.path, origin.split) for origin in resolve(["trl-lib/Capybara", "a/b:test", "hub:c/d"])] == [
+    found = resolve(["trl-lib/Capybara", "a/b:test", "hub:c/d"])
+    assert [(origin.name, origin.path, origin.split) for origin in found] == [
         ("trl-lib/Capybara", None, "train"), ("a/b", None, "test"), ("c/d", None, "train")]
     (tmp_path / "trl-lib").mkdir()
     with pytest.raises(Refused, match="no such file"):  # its folder is here, so a typing mistake is likelier

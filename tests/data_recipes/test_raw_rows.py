@@ -1,6 +1,8 @@
 """Kinds of files: JSON lists, tables, Parquet, gzip, and what is refused as a whole."""
 
 import csv
+import datetime
+import decimal
 import gzip
 import io
 import json
@@ -33,7 +35,8 @@ def test_a_json_list(tmp_path, indent):
 
 @pytest.mark.parametrize("bad, reason", [
     (b'{"a": 1, "a": 2}', "duplicate-key"), (b'{"a": NaN}', "not-finite"), (b'{"a": "\xe9"}', "bad-encoding"),
-    (b'{"a": "\\ud800"}', "bad-encoding"), (b"[1]", "wrong-type"), (b'{"a": ' + b"[" * 120 + b"]" * 120 + b"}", "bad-json"),
+    (b'{"a": "\\ud800"}', "bad-encoding"), (b"[1]", "wrong-type"),
+    (b'{"a": ' + b"[" * 120 + b"]" * 120 + b"}", "bad-json"),
 ])
 def test_a_bad_element_of_a_list_is_refused_alone(tmp_path, bad, reason):
     path = tmp_path / "rows.json"
@@ -46,8 +49,8 @@ def test_a_bad_element_of_a_list_is_refused_alone(tmp_path, bad, reason):
 
 
 @pytest.mark.parametrize("text", [
-    '[{"a": 1}, {"a": 1]', '[{"a": 1} {"a": 1}]', '[{"a": 1},]', '[{"a": 1}', '[{"a": 1}] x', "[", "[,]", '[{"a": 1}]]',
-    "[" * 5000,
+    '[{"a": 1}, {"a": 1]', '[{"a": 1} {"a": 1}]', '[{"a": 1},]', '[{"a": 1}', '[{"a": 1}] x', "[", "[,]",
+    '[{"a": 1}]]', "[" * 5000,
 ])
 def test_a_broken_list_is_refused_as_a_whole(tmp_path, text):
     (tmp_path / "rows.json").write_text(text)
@@ -86,7 +89,8 @@ def test_tables_hold_text_only(tmp_path, name, delimiter):
 
 
 @pytest.mark.parametrize("bad, reason", [
-    (b"only one", "wrong-columns"), (b"a,b,c", "wrong-columns"), (b'"a" x,b', "bad-csv"), (b"caf\xe9,b", "bad-encoding"),
+    (b"only one", "wrong-columns"), (b"a,b,c", "wrong-columns"), (b'"a" x,b', "bad-csv"),
+    (b"caf\xe9,b", "bad-encoding"),
     (b"a\x00,b", "bad-encoding"),
 ])
 def test_a_bad_line_of_a_table_is_refused_alone(tmp_path, bad, reason):
@@ -135,7 +139,8 @@ def test_damaged_gzip(tmp_path):
 
 
 def test_what_is_refused_by_name_or_first_bytes(tmp_path):
-    for name, data in (("rows.txt", b"x"), ("rows", b"x"), ("rows.parquet.gz", b"x"), ("rows.jsonl", '{"a": 1}'.encode("utf-16"))):
+    utf16 = '{"text": "a"}'.encode("utf-16")
+    for name, data in (("rows.txt", b"x"), ("rows", b"x"), ("rows.parquet.gz", b"x"), ("rows.jsonl", utf16)):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(Refused):
             list(iter_rows(tmp_path / name))
@@ -147,15 +152,14 @@ def test_a_line_without_end_is_skipped_and_the_next_is_read():
 
 
 def test_parquet(tmp_path):
-    import datetime
-
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    rows = [{"messages": [{"role": "user", "content": f"Hi {n}"}, {"role": "assistant", "content": "Hello", "name": None}],
-             "day": datetime.date(2024, 1, 1), "raw": b"x", "score": 0.5} for n in range(3)]
+    answer = {"role": "assistant", "content": "Hello", "name": None}
+    rows = [{"messages": [{"role": "user", "content": f"Hi {n}"}, answer], "day": datetime.date(2024, 1, 1),
+             "price": decimal.Decimal("1.10"), "raw": b"x", "score": 0.5} for n in range(3)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     found = read(tmp_path / "rows.parquet", "demonstrations")
     assert [record.where.rpartition(":")[2] for record in found] == ["1", "2", "3"]
-    assert found.records[0].extra == {"day": "2024-01-01", "score": 0.5}
+    assert found.records[0].extra == {"day": "2024-01-01", "price": "1.10", "score": 0.5}
     assert any("columns of bytes are left out: raw" in note for note in found.ledger.notes)
 
 

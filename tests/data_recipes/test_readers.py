@@ -39,9 +39,10 @@ BAD_CHATS = {
                  b'{"messages": [], "id": ' + b"[" * 150 + b"]" * 150 + b"}", b'{"id": ' + b"9" * 5000 + b"}"],
     "duplicate-key": [b'{"messages": [], "messages": []}', b'{"messages": [{"role": "user", "role": "user"}]}'],
     "not-finite": [b'{"messages": [], "score": NaN}', b'{"messages": [], "score": -Infinity}', b'{"score": 1e999}'],
-    "bad-encoding": [b'{"messages": "caf\xe9"}', b'{"messages": "\\ud800"}', b'{"messages": "a\\u0000b"}', b'{"a": "\x00"}',
-                     b'{"\\udc00": 1}', b"\xff\xfe\x00"],
-    "missing-field": [b"{}", b'{"message": []}', b'{"messages": [{"content": "a"}]}', b'{"messages": [{"role": "user"}]}'],
+    "bad-encoding": [b'{"messages": "caf\xe9"}', b'{"messages": "\\ud800"}', b'{"messages": "a\\u0000b"}',
+                     b'{"a": "\x00"}', b'{"\\udc00": 1}', b"\xff\xfe\x00"],
+    "missing-field": [b"{}", b'{"message": []}', b'{"messages": [{"content": "a"}]}',
+                      b'{"messages": [{"role": "user"}]}'],
     "wrong-type": [b"[]", b"5", b'"text"', b"null", b'{"messages": "a"}', b'{"messages": null}', b'{"messages": [1]}',
                    chat(("user", 5), ("assistant", "b")), chat(("user", "a"), ("assistant", {"a": 1}))],
     "bad-role": [chat(("human", "a"), ("assistant", "b")), chat((None, "a"), ("assistant", "b"))],
@@ -60,12 +61,16 @@ BAD_PAIRS = {
     "wrong-format": [pair(chosen=[{"role": "assistant", "content": "a"}])],
     "not-finite": [pair(margin=1)[:-2] + b"NaN}"],
 }
-MATRIX = [(kind, good, reason, bad) for kind, good, table in (
-    ("demonstrations", GOOD, BAD_CHATS), ("comparisons", PAIRS, BAD_PAIRS)) for reason, rows in table.items() for bad in rows]
+MATRIX = [
+    (kind, good, reason, bad)
+    for kind, good, table in (("demonstrations", GOOD, BAD_CHATS), ("comparisons", PAIRS, BAD_PAIRS))
+    for reason, rows in table.items()
+    for bad in rows
+]
+NAMES = [f"{kind[:5]}-{reason}-{number}" for number, (kind, _, reason, _) in enumerate(MATRIX)]
 
 
-@pytest.mark.parametrize("kind, good, reason, bad", MATRIX, ids=[f"{kind[:5]}-{reason}-{number}" for number, (
-    kind, _, reason, _) in enumerate(MATRIX)])
+@pytest.mark.parametrize("kind, good, reason, bad", MATRIX, ids=NAMES)
 def test_a_bad_row_is_refused_alone_wherever_it_stands(tmp_path, kind, good, reason, bad):
     for place in PLACES:
         rows = lines(good)
@@ -104,7 +109,8 @@ def test_a_last_line_without_newline_is_a_row_if_it_parses(tmp_path):
 
 def test_dates_numbers_and_odd_separators_stay_as_they_are(tmp_path):
     rows = [{"prompt": f"2024-01-0{n}", "completion": "12:30\u2028next", "day": "2024-01-01"} for n in range(1, 5)]
-    found = read(written(tmp_path / "rows.jsonl", [json.dumps(row, ensure_ascii=False).encode() for row in rows]), "demonstrations")
+    encoded = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
+    found = read(written(tmp_path / "rows.jsonl", encoded), "demonstrations")
     assert found.records[0].messages[0].content == "2024-01-01"
     assert found.records[0].messages[1].content == "12:30\u2028next" and found.records[0].extra == {"day": "2024-01-01"}
 
@@ -160,5 +166,5 @@ def test_an_empty_file_has_no_rows(tmp_path):
 
 def test_reading_imports_nothing_heavy():
     heavy = "torch transformers datasets trl peft evaluate pyarrow pandas numpy"
-    code = f"import sys, data_recipes.readers, data_recipes.split; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = f"import sys, data_recipes.readers, data_recipes.split; print(set({heavy.split()}) & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

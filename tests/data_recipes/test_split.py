@@ -7,7 +7,8 @@ from data_recipes.split import by_prompt, prompt_key
 
 
 def rows(prompts) -> list[Demonstration]:
-    return [Demonstration((Message("user", text), Message("assistant", f"Answer {number}"))) for number, text in enumerate(prompts)]
+    answers = (Message("assistant", f"Answer {number}") for number in range(10_000))
+    return [Demonstration((Message("user", text), answer)) for text, answer in zip(prompts, answers)]
 
 
 @pytest.mark.parametrize("seed", range(5))

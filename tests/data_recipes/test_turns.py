@@ -44,7 +44,8 @@ def test_sharegpt_with_roles_in_place_of_from():
     ({"from": "gpt", "value": None}, "empty-text"), ({"from": "gpt", "value": 5}, "wrong-type"), ("x", "wrong-type"),
     ({"from": "function_call", "value": "not JSON"}, "bad-tool-call"), ({"from": ["gpt"], "value": "x"}, "bad-role"),
     ({"from": "function_call", "value": '{"arguments": {}}'}, "bad-tool-call"),
-    ({"from": "function_call", "value": "[]"}, "bad-tool-call"), ({"from": "function_call", "value": None}, "bad-tool-call"),
+    ({"from": "function_call", "value": "[]"}, "bad-tool-call"),
+    ({"from": "function_call", "value": None}, "bad-tool-call"),
 ])
 def test_sharegpt_turns_that_are_wrong(turn, expected):
     assert reason(lambda: turns.from_sharegpt("conversations", [turn])) == expected
@@ -56,7 +57,8 @@ def test_messages_with_calls_as_openai_writes_them():
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": "2", "tool_call_id": "c1", "name": "add"},
     ])
-    assert found == (Message("assistant", "", ({**CALL, "id": "c1"},)), Message("tool", "2", name="add", tool_call_id="c1"))
+    result = Message("tool", "2", name="add", tool_call_id="c1")
+    assert found == (Message("assistant", "", ({**CALL, "id": "c1"},)), result)
 
 
 def test_nulls_of_parquet_are_fields_that_are_not_there():
@@ -83,17 +85,19 @@ def test_unknown_message_fields_are_named():
 
 
 @pytest.mark.parametrize("value, expected", [
-    ("Hi", "wrong-type"), (None, "wrong-type"), ([], "empty-text"), ([5], "wrong-type"), ([{"content": "x"}], "missing-field"),
+    ("Hi", "wrong-type"), (None, "wrong-type"), ([], "empty-text"), ([5], "wrong-type"),
+    ([{"content": "x"}], "missing-field"),
     ([{"role": "user"}], "missing-field"), ([{"role": "user", "content": None}], "empty-text"),
     ([{"role": "assistant", "content": "", "tool_calls": "x"}], "wrong-type"),
-    ([{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}], "bad-tool-call"),
+    ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}], "bad-tool-call"),
 ])
 def test_messages_that_are_wrong(value, expected):
     assert reason(lambda: turns.from_messages("messages", value)) == expected
 
 
 def test_a_transcript_is_split_at_its_speakers():
-    found = turns.from_transcript("chosen", "\n\nHuman: Hi\n\nthere\n\nAssistant: Hello. Human: no.\n\nHuman: Bye\n\nAssistant: Bye")
+    text = "\n\nHuman: Hi\n\nthere\n\nAssistant: Hello. Human: no.\n\nHuman: Bye\n\nAssistant: Bye"
+    found = turns.from_transcript("chosen", text)
     assert [(turn.role, turn.content) for turn in found] == [
         ("user", "Hi\n\nthere"), ("assistant", "Hello. Human: no."), ("user", "Bye"), ("assistant", "Bye")]
 
