@@ -12,6 +12,8 @@ from typing import Any
 
 from data_recipes.errors import Refused
 
+HOW_TO_LAUNCH = "Use configs/accelerate/ddp.yaml (distributed_type MULTI_GPU, and use_cpu: true for CPUs)."
+
 
 def world() -> int:
     """Number of processes started by a launcher; 1 for a direct run. Light: no torch."""
@@ -34,13 +36,20 @@ def join(device: str) -> None:
 
     from alignment.hardware import best_device
 
-    # accelerate joins processor processes only where it is told that they are; it does not look for itself.
-    state = PartialState(cpu=best_device(device).type == "cpu")
-    if state.num_processes != world():
-        raise Refused(
-            f"the launcher started {world()} processes, but accelerate sees {state.num_processes}", where="accelerate launch",
-            expected="the same number", do="Use configs/accelerate/ddp.yaml (distributed_type MULTI_GPU, use_cpu: true for CPUs).",
-        )
+    try:
+        # accelerate joins processor processes only where it is told that they are; it does not look for itself.
+        state = PartialState(cpu=best_device(device).type == "cpu")
+    except ValueError as error:
+        raise Refused(f"the launcher started {world()} processes that cannot join ({error})", where="accelerate launch",
+                      do=HOW_TO_LAUNCH) from error
+    agree(world(), state.num_processes)
+
+
+def agree(started: int, joined: int) -> None:
+    """Raises Refused where some of the processes would train alone."""
+    if started != joined:
+        raise Refused(f"the launcher started {started} processes, but accelerate sees {joined}", where="accelerate launch",
+                      expected="the same number", do=HOW_TO_LAUNCH)
 
 
 def first_decides(work: Callable[[], Any]) -> Any:

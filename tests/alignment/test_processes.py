@@ -42,7 +42,9 @@ def test_processes_that_do_not_hear_each_other_are_refused(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "RANK": "0"}
     environment.pop("LOCAL_RANK", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert "Refused" in done.stderr and "started 2 processes, but accelerate sees 1" in done.stderr
+    assert "Refused" in done.stderr and "started 2 processes" in done.stderr and "ddp.yaml" in done.stderr
+    with pytest.raises(Refused, match="accelerate sees 1"):
+        processes.agree(2, 1)
 
 
 def test_one_process_decides_alone():
