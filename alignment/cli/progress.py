@@ -15,12 +15,13 @@ from typing import Any
 # The figures shown while training, in this order; everything else goes to metrics.jsonl only.
 FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("loss", "loss", lambda value: f"{value:.4f}"),
+    ("eval_loss", "held-out", lambda value: f"{value:.4f}"),
     ("rewards/accuracies", "accuracy", lambda value: f"{value:.2f}"),
     ("accuracy", "accuracy", lambda value: f"{value:.2f}"),
     ("learning_rate", "lr", lambda value: f"{value:.2e}"),
-    ("grad_norm", "norm", lambda value: f"{value:.2f}"),
     ("tokens_per_second", "tokens/s", lambda value: f"{value:,.0f}"),
     ("memory_bytes", "memory", lambda value: f"{value / 2**30:.2f} GiB"),
+    ("grad_norm", "norm", lambda value: f"{value:.2f}"),
 )
 
 
@@ -91,7 +92,7 @@ class Steps:
 
     def __init__(self, total: int, start: int, clock: Callable[[], float], console: Any = None) -> None:
         self.total, self.start, self.clock, self.console = total, start, clock, console
-        self.began = clock()
+        self.began, self.latest = clock(), {}
 
     def __enter__(self) -> Steps:
         return self
@@ -100,7 +101,12 @@ class Steps:
         self.close()
 
     def update(self, step: int, metrics: dict[str, Any]) -> None:
-        """Tells that `step` optimizer steps are done, with the newest figures."""
+        """Tells that `step` optimizer steps are done, with the newest figures; older ones stay until then."""
+
+    def words(self, step: int, metrics: dict[str, Any]) -> list[str]:
+        """What is worth saying after a step, the most important first."""
+        self.latest |= {name: value for name, value in metrics.items() if value is not None}
+        return [f"left {duration(self.seconds_left(step))}", *figures(self.latest)]
 
     def close(self) -> None:
         """Ends the display; safe to call twice."""
@@ -120,30 +126,33 @@ class PlainSteps(Steps):
         self.spoke_tenth = self.start * 10 // max(self.total, 1)
 
     def update(self, step: int, metrics: dict[str, Any]) -> None:
+        words = self.words(step, metrics)
         tenth = step * 10 // max(self.total, 1)
         late = self.clock() - self.spoke_at >= self.every_seconds
         if tenth == self.spoke_tenth and not late and step != self.start + 1:
             return
         self.spoke_tenth, self.spoke_at = tenth, self.clock()
-        words = [f"step {step}/{self.total}", *figures(metrics), f"left {duration(self.seconds_left(step))}"]
-        self.console.print("  ".join(words), markup=False, soft_wrap=True)
+        self.console.print("  ".join([f"step {step}/{self.total}", *words]), markup=False, soft_wrap=True)
 
 
 class LiveSteps(Steps):
     """One line that is drawn anew, for terminals."""
 
+    BAR = 16
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        columns = (BarColumn(bar_width=self.BAR), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
         self.progress = Progress(*columns, console=self.console, transient=False)
         self.task = self.progress.add_task("", total=self.total, completed=self.start)
         self.progress.start()
 
     def update(self, step: int, metrics: dict[str, Any]) -> None:
-        words = [*figures(metrics), f"left {duration(self.seconds_left(step))}"]
-        self.progress.update(self.task, completed=step, description="  ".join(words))
+        # rich would squeeze the bar to nothing rather than cut the words of a narrow terminal.
+        room = self.console.width - self.BAR - 2 * len(str(self.total)) - 4
+        self.progress.update(self.task, completed=step, description=fitting(self.words(step, metrics), room))
 
     def close(self) -> None:
         self.progress.stop()
@@ -153,6 +162,17 @@ def figures(metrics: dict[str, Any]) -> list[str]:
     """The figures of `metrics` worth a place on one line, written for people."""
     found = [(label, show(metrics[name])) for name, label, show in FIGURES if metrics.get(name) is not None]
     return [f"{label} {text}" for label, text in found]
+
+
+def fitting(words: list[str], room: int) -> str:
+    """As many words, from the first on, as fit into `room` columns with two spaces between."""
+    text = ""
+    for word in words:
+        longer = f"{text}  {word}" if text else word
+        if len(longer) > room:
+            break
+        text = longer
+    return text
 
 
 def duration(seconds: float | None) -> str:

@@ -103,14 +103,20 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         for name in ("stage", "state", "created", "updated", "content_hash")
         if manifest.get(name)
     ]
-    adapter = manifest.get("adapter")
-    facts.append(
-        ("adapter", ", ".join(f"{key} {value}" for key, value in adapter.items()) if adapter else "none: all weights")
-    )
+    facts.append(("adapter", _adapter(manifest.get("adapter"))))
     metrics = manifest.get("metrics") or {}
     return facts + [
         (name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in metrics.items()
     ]
+
+
+def _adapter(adapter: dict[str, Any] | None) -> str:
+    """An adapter in a few words; its target layers are counted, since their names fill a screen."""
+    if not adapter:
+        return "none: all weights"
+    shown = {key: f"{len(value)} layers" if key == "targets" and isinstance(value, list) else value
+             for key, value in adapter.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
 
 
 def _short(path: str) -> str:

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from rich.text import Text
 
-from alignment.cli.progress import Ui, duration, figures
+from alignment.cli.progress import Ui, duration, figures, fitting
 
 
 class Clock:
@@ -48,7 +48,7 @@ def test_a_slow_run_speaks_every_half_minute():
 
 
 def test_time_left_counts_from_where_this_process_began():
-    assert lines_of(20, seconds=2, start=10)[0].endswith("left 0:18")
+    assert "left 0:18" in lines_of(20, seconds=2, start=10)[0]
 
 
 def test_the_live_line_shows_figures_and_ends():
@@ -89,6 +89,20 @@ def test_a_table_shows_all_cells():
 
 def test_figures_skip_what_is_not_there():
     assert figures({"loss": None, "tokens_per_second": 1234.5}) == ["tokens/s 1,234"]
+
+
+def test_older_figures_stay_until_newer_ones_come():
+    ui = Ui(clock=Clock())
+    stream = on(ui, terminal=False)
+    with ui.steps(2) as steps:
+        steps.update(1, {"loss": 0.25})
+        steps.update(2, {"eval_loss": 0.5, "loss": None})
+    assert "loss 0.2500  held-out 0.5000" in stream.getvalue().splitlines()[-1]
+
+
+def test_a_narrow_terminal_keeps_the_most_important_words():
+    assert fitting(["left 0:10", "loss 1.0", "lr 1"], 19) == "left 0:10  loss 1.0"
+    assert fitting(["left 0:10", "loss 1.0"], 5) == ""
 
 
 def test_durations():
