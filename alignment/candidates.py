@@ -1,8 +1,8 @@
 """`align generate`: answers of one or several models to a file of prompts. Light until a model is needed.
 
-The models answer one after the other, each into its own file in `OUTPUT.parts/`; at the end those are joined, row by row, and
-`OUTPUT` appears whole. `OUTPUT.meta.json` records models, data, settings and seeds. The same command continues after a
-kill: finished rows are kept, a partial last line is cut.
+The models answer one after the other, each into its own file in `OUTPUT.parts/`; at the end those are joined, row by
+row, and `OUTPUT` appears whole. `OUTPUT.meta.json` records models, data, settings and seeds. The same command continues
+after a kill: finished rows are kept, a partial last line is cut.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,16 +17,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_recipes.errors import Failed, Refused
-from data_recipes.files import move_in, sha256_file, write_json
-from data_recipes.records import BadRow
-
 from alignment.decoding import Decoding, row_seed
 from alignment.identity import identity
-from alignment.runs import differences, locked, now, versions
+from alignment.resumable import (
+    clear_parts,
+    finish,
+    keep_whole_lines,
+    meta_file,
+    open_record,
+    part_file,
+    parts_folder,
+    working,
+    write_record,
+)
 from alignment.sources import Source, resolve
+from data_recipes.errors import Failed, Refused
+from data_recipes.files import move_in
+from data_recipes.records import BadRow
 
-FORMAT = 1
 OURS = ("prompt", "responses", "sources", "generation")
 CHUNK = 8  # batches between two writes: what a kill may lose
 
@@ -36,9 +43,9 @@ CHUNK = 8  # batches between two writes: what a kill may lose
 class Request:
     """One `align generate` command.
 
-    models: runs, folders or hub ids. data: prompts in any format that the reader takes (format and max_rejected as there).
-    samples: answers per prompt and model. limit: first rows only. how: `models.Loading` arguments. batch_size changes no
-    answer and may differ on resuming.
+    models: runs, folders or hub ids. data: prompts in any format that the reader takes (format and max_rejected as
+    there). samples: answers per prompt and model. limit: first rows only. how: `models.Loading` arguments. batch_size
+    changes no answer and may differ on resuming.
     """
 
     models: tuple[str, ...]
@@ -58,8 +65,12 @@ class Request:
         if self.samples < 1:
             raise Refused(f"samples cannot be {self.samples}", where="--samples", expected="1 or more")
         if self.samples > 1 and self.decoding.greedy:
-            raise Refused("several samples at temperature 0 would be the same answer", where="--samples",
-                          expected="a --temperature above 0", do="Take one sample, or sample.")
+            raise Refused(
+                "several samples at temperature 0 would be the same answer",
+                where="--samples",
+                expected="a --temperature above 0",
+                do="Take one sample, or sample.",
+            )
 
 
 def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:
@@ -71,29 +82,35 @@ def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:
     sources = [resolve(text) for text in request.models]
     rows, data = read_prompts(request, ui)
     asked = describe(request, sources, data)
-    summary = {"output": str(request.output), "rows": len(rows), "models": list(request.models), "samples": request.samples,
-               "decoding": request.decoding.as_dict(), "meta": str(meta_file(request.output))}
+    summary = {
+        "output": str(request.output),
+        "rows": len(rows),
+        "models": list(request.models),
+        "samples": request.samples,
+        "decoding": request.decoding.as_dict(),
+        "meta": str(meta_file(request.output)),
+    }
     ui.say(f"{len(rows)} prompts x {request.samples} x {len(sources)} models; {request.decoding.describe()}")
     if dry_run:
         return {**summary, "state": "dry-run"}
-    with ExitStack() as held:
-        parts = parts_folder(request.output)
-        held.enter_context(locked(parts))
-        if open_meta(request, asked) == "completed":
+    with working(request.output):
+        record = open_record(request.output, asked, restart=request.restart)
+        if record["state"] == "completed":
             ui.say(f"{request.output} is complete already, made by the same command")
-            state = "already-completed"
-        else:
-            for number, source in enumerate(sources):
-                answer(request, number, source, rows, ui)
-            join(request, rows)
-            finish(request.output)
-            state = "completed"
-    shutil.rmtree(parts, ignore_errors=False)
-    return {**summary, "state": state}
+            clear_parts(request.output)
+            return {**summary, "state": "already-completed"}
+        for number, source in enumerate(sources):
+            answer(request, number, source, rows, record, ui)
+        join(request, rows)
+        finish(request.output, record)
+    return {**summary, "state": "completed"}
 
 
 def read_prompts(request: Request, ui: Any) -> tuple[list, list[dict]]:
-    """The prompts and the reader's list of sources. Raises Refused for bad rows, an empty file or a clash of columns."""
+    """The prompts and the reader's list of sources.
+
+    Raises Refused for bad rows, an empty file or a clash of columns.
+    """
     from data_recipes.readers import read
 
     found = read(request.data, "prompts", format=request.format)
@@ -104,7 +121,11 @@ def read_prompts(request: Request, ui: Any) -> tuple[list, list[dict]]:
         ui.warn(f"{found.ledger.refused} bad rows are left out: {found.ledger.rejected}")
     for row in found.records:
         if clash := [name for name in OURS[1:] if name in row.extra]:
-            raise Refused(f"the row has a column '{clash[0]}', which this command writes", where=row.where, do="Rename or drop it.")
+            raise Refused(
+                f"the row has a column '{clash[0]}', which this command writes",
+                where=row.where,
+                do="Rename or drop it.",
+            )
     return found.records[: request.limit], found.ledger.sources
 
 
@@ -113,11 +134,20 @@ def token_ids(renderer: Any, row: Any) -> list[int]:
     try:
         return renderer.prompt(row.messages, tools=row.tools)
     except BadRow as error:
-        raise Refused(error.detail, where=row.where, expected="messages that the model's chat template takes") from error
+        raise Refused(
+            error.detail, where=row.where, expected="messages that the model's chat template takes"
+        ) from error
+
+
+def is_reward(source: Source) -> bool:
+    """Whether an adapter here has a score head, told from its config alone; whole models are told apart on loading."""
+    return source.kind != "hub" and source.is_adapter and source.adapter_config().get("task_type") == "SEQ_CLS"
 
 
 def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> dict:
     """All that decides the answers, JSON-able: what is compared when the command is given again."""
+    if scorer := next((source.text for source in sources if is_reward(source)), None):
+        raise Refused("a reward model scores answers and gives none", where=scorer, expected="a policy")
     return {
         "models": [{"name": source.text, **identity(source, base=request.how.get("base"))} for source in sources],
         "loading": {key: value for key, value in request.how.items() if key not in {"base", "device"}},
@@ -129,67 +159,12 @@ def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> d
     }
 
 
-def parts_folder(output: Path) -> Path:
-    """Where unfinished answers lie."""
-    return output.with_name(output.name + ".parts")
+# ---------------------------------------------------------------------------------------------------- one model's part
 
 
-def meta_file(output: Path) -> Path:
-    """The record beside the answers."""
-    return output.with_name(output.name + ".meta.json")
-
-
-def open_meta(request: Request, asked: dict) -> str:
-    """Decides whether to start, continue or leave: returns the state. Call it while holding the lock.
-
-    Raises:
-        Refused: the output is another command's, or was altered.
-    """
-    meta, output = meta_file(request.output), request.output
-    if request.restart:
-        move_aside(output)
-    if not meta.is_file():
-        if output.exists():
-            raise Refused("the output is there already and is not this command's", where=output, do="Choose another --output.")
-        _clear(parts_folder(output))
-        write_json(meta, {"format": FORMAT, "state": "running", "created": now(), "request": asked, "versions": versions()})
-        return "running"
-    record = json.loads(meta.read_text(encoding="utf-8"))
-    if changes := differences(record["request"], asked):
-        raise Refused(f"these answers were begun with other settings: {'; '.join(changes)}", where=output,
-                      expected="the same command as before", do="Choose another --output, or start anew with --restart.")
-    if record["state"] == "completed":
-        _check_output(output, record)
-    return record["state"]
-
-
-def _check_output(output: Path, record: dict) -> None:
-    if not output.is_file() or sha256_file(output) != record["sha256"]:
-        raise Refused("the finished answers were removed or altered", where=output, do="Start anew with --restart.")
-
-
-def move_aside(output: Path) -> None:
-    """Renames old answers and their record to NAME.old-1, -2, ... and drops unfinished parts."""
-    number = 1
-    while (kept := output.with_name(f"{output.name}.old-{number}")).exists() or meta_file(kept).exists():
-        number += 1
-    for file, name in ((output, kept), (meta_file(output), meta_file(kept))):
-        if file.exists():
-            os.replace(file, name)
-    _clear(parts_folder(output))
-
-
-def _clear(parts: Path) -> None:
-    for file in parts.glob("*.jsonl"):
-        file.unlink()
-
-
-# ---------------------------------------------------------------------------------------------------------- one model's part
-
-
-def answer(request: Request, number: int, source: Source, rows: list, ui: Any) -> None:
+def answer(request: Request, number: int, source: Source, rows: list, record: dict, ui: Any) -> None:
     """Lets one model answer all prompts that its part does not hold yet."""
-    part = parts_folder(request.output) / f"{number}.jsonl"
+    part = part_file(request.output, number)
     done = keep_whole_lines(part)
     if done > len(rows):
         raise Failed(f"the part has {done} rows for {len(rows)} prompts", where=part, do="Start anew with --restart.")
@@ -198,9 +173,10 @@ def answer(request: Request, number: int, source: Source, rows: list, ui: Any) -
     if done:
         ui.say(f"{source.text}: {done} rows are done; going on with row {done + 1}")
     loaded, renderer = load(request, source, ui)
-    check_commit(request.output, number, loaded)
     prompts = [token_ids(renderer, row) for row in rows[done:]]
     check_room(loaded, prompts, request, [row.where for row in rows[done:]])
+    check_commit(record, number, loaded)
+    write_record(request.output, record)
     with open(part, "a", encoding="utf-8") as file:
         for lines in chunks(loaded, renderer, prompts, done, request, ui, source.text):
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
@@ -208,18 +184,6 @@ def answer(request: Request, number: int, source: Source, rows: list, ui: Any) -
             os.fsync(file.fileno())
     del loaded, renderer
     gc.collect()  # the next model's weights need the room
-
-
-def keep_whole_lines(part: Path) -> int:
-    """Cuts a last line that a kill left unfinished; returns the number of whole ones."""
-    if not part.is_file():
-        return 0
-    data = part.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with open(part, "r+b") as file:
-            file.truncate(whole)
-    return data.count(b"\n")
 
 
 def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
@@ -230,20 +194,23 @@ def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
     loaded = load_policy(source, **request.how)
     renderer = loaded.renderer(**({} if request.system is None else {"system": request.system}))
     ignored = folder_settings(loaded.model)
-    ui.say(f"{source.text}: loaded on {loaded.device}"
-           + (f"; not applied from its generation config: {ignored}" if ignored else ""))
+    ui.say(
+        f"{source.text}: loaded on {loaded.device}"
+        + (f"; not applied from its generation config: {ignored}" if ignored else "")
+    )
     return loaded, renderer
 
 
-def check_commit(output: Path, number: int, loaded: Any) -> None:
-    """A hub name may move on between two runs of the command: its commit is kept and compared."""
+def check_commit(record: dict, number: int, loaded: Any) -> None:
+    """A hub name may move on between two runs of the command: its commit is kept in the record and compared."""
     commit = getattr(loaded.model.config, "_commit_hash", None)
-    record = json.loads(meta_file(output).read_text(encoding="utf-8"))
-    commits = record.setdefault("commits", {})
-    if commits.setdefault(str(number), commit) != commit:
-        raise Refused(f"the hub model is now at {commit}, the answers were begun with {commits[str(number)]}",
-                      where=loaded.source.text, do="Name the old revision with @REVISION, or start anew with --restart.")
-    write_json(meta_file(output), record)
+    kept = record.setdefault("commits", {}).setdefault(str(number), commit)
+    if kept != commit:
+        raise Refused(
+            f"the hub model is now at {commit}, the answers were begun with {kept}",
+            where=loaded.source.text,
+            do="Name the old revision with @REVISION, or start anew with --restart.",
+        )
 
 
 def check_room(loaded: Any, prompts: list[list[int]], request: Request, where: list[str]) -> None:
@@ -264,34 +231,45 @@ def chunks(
     began, tokens, total = time.monotonic(), 0, first + len(prompts)
     for start in range(0, len(prompts), size):
         block = prompts[start : start + size]
-        seeds = [row_seed(request.decoding.seed, first + start + i, k) for i in range(len(block)) for k in range(request.samples)]
+        seeds = [
+            row_seed(request.decoding.seed, first + start + i, k)
+            for i in range(len(block))
+            for k in range(request.samples)
+        ]
         asked = [prompt for prompt in block for _ in range(request.samples)]
         made = generate(loaded, asked, **settings, seed=seeds, batch_size=request.batch_size, renderer=renderer)
         tokens += sum(completion.tokens for completion in made)
         speed = tokens / max(time.monotonic() - began, 1e-9)
         ui.say(f"{name}: {first + start + len(block)}/{total} rows  {speed:,.0f} tokens/s")
-        yield [part_row(made[i : i + request.samples], seeds[i : i + request.samples]) for i in range(0, len(made), request.samples)]
+        yield [
+            part_row(made[i : i + request.samples], seeds[i : i + request.samples])
+            for i in range(0, len(made), request.samples)
+        ]
 
 
 def part_row(made: list, seeds: list[int]) -> dict:
     """One prompt's answers by one model."""
-    return {"responses": [completion.text for completion in made], "stopped": [completion.stopped for completion in made],
-            "tokens": [completion.tokens for completion in made], "seeds": seeds}
+    return {
+        "responses": [completion.text for completion in made],
+        "stopped": [completion.stopped for completion in made],
+        "tokens": [completion.tokens for completion in made],
+        "seeds": seeds,
+    }
 
 
-# ---------------------------------------------------------------------------------------------------------------- the end
+# ------------------------------------------------------------------------------------------------------------- the end
 
 
 def join(request: Request, rows: list) -> None:
     """Writes the output from the parts, row by row, and gives it its name at the end."""
-    folder = parts_folder(request.output)
-    whole = folder / "joined.tmp"
+    whole = parts_folder(request.output) / "joined.tmp"
     with ExitStack() as held:
-        parts = [held.enter_context(open(folder / f"{i}.jsonl", encoding="utf-8")) for i in range(len(request.models))]
-        file = held.enter_context(open(whole, "w", encoding="utf-8"))
+        files = [part_file(request.output, number) for number in range(len(request.models))]
+        parts = [held.enter_context(open(file, encoding="utf-8")) for file in files]
+        joined_file = held.enter_context(open(whole, "w", encoding="utf-8"))
         for row, *lines in zip(rows, *parts, strict=True):
             made = joined(row, request.models, [json.loads(line) for line in lines])
-            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+            joined_file.write(json.dumps(made, ensure_ascii=False) + "\n")
     move_in(whole, request.output)
 
 
@@ -301,12 +279,10 @@ def joined(row: Any, models: Sequence[str], made: list[dict]) -> dict:
     sources = [name for name, part in zip(models, made, strict=True) for _ in part["responses"]]
     tools = {"tools": list(row.tools)} if row.tools else {}
     return {
-        "prompt": [message.as_dict() for message in row.messages], "responses": flat.pop("responses"), "sources": sources,
-        "generation": flat, **tools, **{key: value for key, value in row.extra.items() if key not in OURS},
+        "prompt": [message.as_dict() for message in row.messages],
+        "responses": flat.pop("responses"),
+        "sources": sources,
+        "generation": flat,
+        **tools,
+        **{key: value for key, value in row.extra.items() if key not in OURS},
     }
-
-
-def finish(output: Path) -> None:
-    """Marks the record as completed, with the answers' hash."""
-    record = json.loads(meta_file(output).read_text(encoding="utf-8"))
-    write_json(meta_file(output), {**record, "state": "completed", "finished": now(), "sha256": sha256_file(output)})

@@ -1,7 +1,7 @@
 """The chat session of `align chat`: turns, commands and the model's voice, without a terminal.
 
-`Session.hear(line)` takes what a person typed, a command or a message, and speaks through the two functions that it was given:
-`emit` for the answer's pieces, `note` for everything else. Reading lines is the command line's business.
+`Session.hear(line)` takes what a person typed, a command or a message, and speaks through the two functions that it was
+given: `emit` for the answer's pieces, `note` for everything else. Reading lines is the command line's business.
 """
 
 from __future__ import annotations
@@ -52,7 +52,13 @@ class Session:
     """
 
     def __init__(
-        self, voice: Voice, *, decoding: Decoding, emit: Emit, note: Emit, system: str | None = None,
+        self,
+        voice: Voice,
+        *,
+        decoding: Decoding,
+        emit: Emit,
+        note: Emit,
+        system: str | None = None,
         load: Callable[[str], Voice] | None = None,
     ) -> None:
         self.voice, self.decoding, self.system, self.load = voice, decoding, system, load
@@ -85,7 +91,7 @@ class Session:
         """The conversation as a data row, with what is needed to have it again."""
         return {"messages": self.messages(), "model": self.voice.name, "decoding": self.decoding.as_dict()}
 
-    # ------------------------------------------------------------------------------------------------------------- turns
+    # ----------------------------------------------------------------------------------------------------------- turns
 
     def _say(self, text: str) -> None:
         self.attempt = 0
@@ -129,7 +135,7 @@ class Session:
             self.note(f"(cut: no stop token within {decoding.max_new_tokens} tokens or the model's context)")
         return made.text
 
-    # ---------------------------------------------------------------------------------------------------------- commands
+    # -------------------------------------------------------------------------------------------------------- commands
 
     def _command(self, line: str) -> None:
         name, _, rest = line[1:].partition(" ")
@@ -177,7 +183,9 @@ class Session:
         if self.load is None:
             raise Refused("nothing can be loaded in this session")
         self.other = self.load(rest)
-        self.note(f"{rest} answers beside {self.voice.name}; the conversation goes on with {self.voice.name}'s answers.")
+        self.note(
+            f"{rest} answers beside {self.voice.name}; the conversation goes on with {self.voice.name}'s answers."
+        )
         if len(self.turns) >= 2:
             whole, self.turns = self.turns, self.turns[:-1]
             try:

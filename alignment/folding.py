@@ -1,8 +1,8 @@
 """Folding an adapter into its base: the weights' part of `align merge`.
 
-Three comparisons on probe rows: the merged model in memory against base plus adapter, the one read back from disk against that,
-and, where the adapter was trained on a quantised base, the distance to that model (which merging cannot keep: the
-adapter is folded into the base at its target precision).
+Three comparisons on probe rows: the merged model in memory against base plus adapter, the one read back from disk
+against that, and, where the adapter was trained on a quantised base, the distance to that model (which merging cannot
+keep: the adapter is folded into the base at its target precision).
 """
 
 from __future__ import annotations
@@ -52,13 +52,22 @@ def fold_and_write(source: Source, folder: Path, request: Any, ui: Any) -> dict:
     back = read_back(folder, head, dtype, rows, device, request.how)
     found = compare(seen, back, tolerance=TOLERANCE[dtype], what="the merged model read back from disk")
     quantised = to_quantised(source, request, rows, back, ui)
-    return {"head": head, "dtype": str(dtype).removeprefix("torch."),
-            "compared": {"rows": len(rows), "tolerance": TOLERANCE[dtype], "merged": merging, "read_back": found,
-                         "adapter_effect": effect, "to_quantised": quantised}}
+    return {
+        "head": head,
+        "dtype": str(dtype).removeprefix("torch."),
+        "compared": {
+            "rows": len(rows),
+            "tolerance": TOLERANCE[dtype],
+            "merged": merging,
+            "read_back": found,
+            "adapter_effect": effect,
+            "to_quantised": quantised,
+        },
+    }
 
 
 def load(source: Source, how: dict) -> Loaded:
-    """Base plus adapter as a policy or a scorer, never quantised: folding into four bits would round the adapter away."""
+    """Base plus adapter as a policy or a scorer, never quantised: four bits would round the adapter away."""
     return (load_scorer if is_scorer(source) else load_policy)(source, **{**how, "quantisation": "none"})
 
 
@@ -66,7 +75,9 @@ def target_dtype(source: Source, request: Any) -> str:
     """The dtype asked for; `auto` is the one that the base's config names, else float32."""
     if request.dtype != "auto":
         return request.dtype
-    config = load_config(base_of(source, base=request.base), trust_remote_code=request.how.get("trust_remote_code", False))
+    config = load_config(
+        base_of(source, base=request.base), trust_remote_code=request.how.get("trust_remote_code", False)
+    )
     named = str(getattr(config, "dtype", None)).removeprefix("torch.")
     return named if named in {"float32", "bfloat16", "float16"} else "float32"
 
@@ -96,7 +107,9 @@ def fold(model: torch.nn.Module) -> torch.nn.Module:
         Refused: an adapter kind that PEFT cannot fold.
     """
     if not hasattr(getattr(model, "base_model", None), "merge_and_unload"):
-        raise Refused("PEFT cannot fold an adapter of this kind", where="adapter.kind", expected="LoRA, rsLoRA, DoRA or the like")
+        raise Refused(
+            "PEFT cannot fold an adapter of this kind", where="adapter.kind", expected="LoRA, rsLoRA, DoRA or the like"
+        )
     return model.merge_and_unload(safe_merge=True).eval()  # safe: a NaN raises instead of being written
 
 
@@ -108,8 +121,10 @@ def distance(expected: Tensor, seen: Tensor) -> float:
 def warn_where_rounding_eats(merging: float, effect: float, dtype: torch.dtype, ui: Any) -> None:
     """Says so where rounding at this dtype is not small beside what the adapter does at all."""
     if merging > effect / 2 and effect > 0:
-        ui.warn(f"the adapter moves the outputs by {effect:.1e}, and folding it at {dtype} changes them by {merging:.1e}: "
-                "much of what it learnt is lost to rounding. Take --dtype float32 to keep it.")
+        ui.warn(
+            f"the adapter moves the outputs by {effect:.1e}, and folding it at {dtype} changes them by {merging:.1e}: "
+            "much of what it learnt is lost to rounding. Take --dtype float32 to keep it."
+        )
 
 
 def save(merged: torch.nn.Module, loaded: Loaded, folder: Path) -> None:
@@ -128,22 +143,26 @@ def read_back(folder: Path, head: bool, dtype: torch.dtype, rows: list[list[int]
         folder, dtype=dtype, output_loading_info=True, trust_remote_code=how.get("trust_remote_code", False)
     )
     if report["missing_keys"]:
-        raise Failed(f"{len(report['missing_keys'])} weights were not written, first '{sorted(report['missing_keys'])[0]}'")
+        raise Failed(
+            f"{len(report['missing_keys'])} weights were not written, first '{sorted(report['missing_keys'])[0]}'"
+        )
     return outputs(model.to(device).eval(), rows)
 
 
 def to_quantised(source: Source, request: Any, rows: list[list[int]], merged: Tensor, ui: Any) -> float | None:
     """How far the merged model is from the quantised one on which the adapter was trained; None where there was none.
 
-    It is reported, not judged: the adapter has also learnt to mend what quantising broke, and the full base is not broken.
+    It is reported, not judged: the adapter has also learnt to mend what quantising broke, and the full base is whole.
     """
     manifest = source.manifest or {}
     kind = ((manifest.get("config") or {}).get("model") or {}).get("quantisation", "none")
     if kind == "none":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
-        ui.warn(f"the adapter was trained on a {kind} base; the distance to that model was not measured, since bitsandbytes is "
-                "not installed here")
+        ui.warn(
+            f"the adapter was trained on a {kind} base; the distance to that model was not measured, since "
+            "bitsandbytes is not installed here"
+        )
         return None
     loader = load_scorer if is_scorer(source) else load_policy
     quantised = loader(source, **{**request.how, "base": request.base, "quantisation": kind})

@@ -80,7 +80,9 @@ def generate(
     budgets = rooms(loaded.model, prompts, max_new_tokens, where)
     answers: dict[int, Completion] = {}
     for rows in batches([len(prompt) for prompt in prompts], budgets, batch_size):
-        made = _batch(loaded.model, renderer, [prompts[i] for i in rows], decoding, budgets[rows[0]], [seeds[i] for i in rows])
+        made = _batch(
+            loaded.model, renderer, [prompts[i] for i in rows], decoding, budgets[rows[0]], [seeds[i] for i in rows]
+        )
         answers.update(zip(rows, made, strict=True))
         if on_batch:
             on_batch(len(answers), sum(completion.tokens for completion in made))
@@ -88,7 +90,7 @@ def generate(
 
 
 def stream(
-    loaded: Any, prompt: Sequence[int], decoding: Decoding, *, renderer: Any = None, on_text: Callable[[str], None],
+    loaded: Any, prompt: Sequence[int], decoding: Decoding, *, renderer: Any = None, on_text: Callable[[str], None]
 ) -> Completion:
     """Answers one prompt and hands each new piece of text to `on_text` as soon as it is certain.
 
@@ -122,8 +124,10 @@ def rooms(
         room = max_new_tokens if context is None else min(max_new_tokens, context - len(prompt))
         if room < 1:
             raise Refused(
-                f"the prompt has {len(prompt)} tokens and leaves no room for an answer", where=name,
-                expected=f"at most {context - 1} tokens, since the model's context is {context}", do="Shorten or drop the row.",
+                f"the prompt has {len(prompt)} tokens and leaves no room for an answer",
+                where=name,
+                expected=f"at most {context - 1} tokens, since the model's context is {context}",
+                do="Shorten or drop the row.",
             )
         found.append(room)
     return found
@@ -132,8 +136,8 @@ def rooms(
 def batches(lengths: Sequence[int], budgets: Sequence[int], batch_size: int) -> list[list[int]]:
     """Row numbers in batches of like length, the longest first (it shows at once whether memory suffices).
 
-    Rows of one batch have the same budget: a finished row goes on taking positions until its batch is done, and past the
-    context a learned position does not exist.
+    Rows of one batch have the same budget: a finished row goes on taking positions until its batch is done, and past
+    the context a learned position does not exist.
     """
     if batch_size < 1:
         raise Refused(f"batch_size cannot be {batch_size}", where="batch_size", expected="1 or more")
@@ -188,7 +192,12 @@ class RowSampler(LogitsProcessor):
 
 
 def _batch(
-    model: Any, renderer: Any, prompts: list[Sequence[int]], decoding: Decoding, room: int, seeds: list[int],
+    model: Any,
+    renderer: Any,
+    prompts: list[Sequence[int]],
+    decoding: Decoding,
+    room: int,
+    seeds: list[int],
     streamer: BaseStreamer | None = None,
 ) -> list[Completion]:
     ids_BT, keep_BT = pad_left(prompts, renderer.pad_id)
@@ -198,8 +207,11 @@ def _batch(
     sampler = [] if decoding.greedy else [RowSampler(decoding, seeds, room)]
     with torch.inference_mode(), only_our_settings(model):
         made_BT = model.generate(
-            input_ids=ids_BT.to(model.device), attention_mask=keep_BT.to(model.device), generation_config=settings,
-            logits_processor=LogitsProcessorList(sampler), streamer=streamer,
+            input_ids=ids_BT.to(model.device),
+            attention_mask=keep_BT.to(model.device),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList(sampler),
+            streamer=streamer,
         )
     return [_completion(row, renderer) for row in made_BT[:, ids_BT.shape[1] :].tolist()]
 
@@ -233,7 +245,8 @@ def folder_settings(model: Any) -> dict:
     harmless = {"eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version"}
     plain = GenerationConfig._get_default_generation_params()
     return {
-        key: value for key, value in model.generation_config.to_diff_dict().items()
+        key: value
+        for key, value in model.generation_config.to_diff_dict().items()
         if key not in harmless and not key.startswith("_") and value not in (None, False) and value != plain.get(key)
     }
 

@@ -30,7 +30,10 @@ def identity(source: Source, *, base: str | None = None) -> dict:
 def _finished(source: Source) -> Run:
     run = Run.open(source.path)
     if run.state != "completed":
-        raise Refused(f"this run is {run.state}, not completed", where=source.text,
-                      do="Run the command that makes it again; it continues where it stopped.")
+        raise Refused(
+            f"this run is {run.state}, not completed",
+            where=source.text,
+            do="Run the command that makes it again; it continues where it stopped.",
+        )
     run.check_unchanged()
     return run

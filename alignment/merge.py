@@ -60,28 +60,52 @@ def merge(request: MergeRequest, ui: Any, *, dry_run: bool = False) -> dict:
     with staged(request.output) as folder:
         found = fold_and_write(source, folder, request, ui)
         write_text(folder / "README.md", card(source, asked, found))
-        record = {"format": FORMAT, "created": now(), **asked, **found, "versions": versions(), "files": file_hashes(folder)}
+        record = {
+            "format": FORMAT,
+            "created": now(),
+            **asked,
+            **found,
+            "versions": versions(),
+            "files": file_hashes(folder),
+        }
         write_json(folder / RECORD, record)
     ui.say(f"merged: {request.output} (read back from disk: differs by {found['compared']['read_back']:.1e})")
     return {**record, "state": "completed", "output": str(request.output)}
 
 
 def describe(request: MergeRequest, source: Source) -> dict:
-    """What decides the result, under `request`, and names for people beside it. Raises Refused where nothing can be folded."""
+    """What decides the result, under `request`, and names for people beside it.
+
+    Raises Refused where nothing can be folded.
+    """
     if request.dtype not in DTYPES:
         raise Refused(f"dtype cannot be '{request.dtype}'", where="--dtype", expected=", ".join(DTYPES))
     if not source.is_adapter:
-        raise Refused("there is no adapter to merge: this is a whole model already", where=source.text,
-                      expected="a run or folder with adapter_config.json")
+        raise Refused(
+            "there is no adapter to merge: this is a whole model already",
+            where=source.text,
+            expected="a run or folder with adapter_config.json",
+        )
     config = source.adapter_config()
-    if config.get("peft_type") in {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT"}:
-        raise Refused(f"an adapter of type {config['peft_type']} adds tokens, no weights, and cannot be folded into a base",
-                      where=source.text, expected="LoRA or another kind that changes weights")
+    if config.get("peft_type") in {
+        "PROMPT_TUNING",
+        "PREFIX_TUNING",
+        "P_TUNING",
+        "MULTITASK_PROMPT_TUNING",
+        "ADAPTION_PROMPT",
+    }:
+        raise Refused(
+            f"an adapter of type {config['peft_type']} adds tokens, no weights, and cannot be folded into a base",
+            where=source.text,
+            expected="LoRA or another kind that changes weights",
+        )
     base = base_of(source, base=request.base)
     manifest = source.manifest or {}
     return {
         "request": {"source": identity(source, base=request.base), "dtype": request.dtype},
-        "source_name": source.text, "base_name": base.name, "stage": manifest.get("stage"),
+        "source_name": source.text,
+        "base_name": base.name,
+        "stage": manifest.get("stage"),
         "quantisation": ((manifest.get("config") or {}).get("model") or {}).get("quantisation", "none"),
         "template_options": (manifest.get("template") or {}).get("options") or {},
     }
@@ -102,23 +126,28 @@ def same_merge(output: Path, asked: dict) -> dict | None:
         raise Refused(f"the output is another merge: {'; '.join(changes)}", where=output, do="Choose another --output.")
     seen = file_hashes(output)
     if seen != record["files"]:
-        raise Refused(f"the merged files were altered ({', '.join(changed_files(record['files'], seen))})", where=output,
-                      do="Remove the folder and merge again.")
+        raise Refused(
+            f"the merged files were altered ({', '.join(changed_files(record['files'], seen))})",
+            where=output,
+            do="Remove the folder and merge again.",
+        )
     return record
 
 
 def card(source: Source, asked: dict, found: dict) -> str:
     """The merged folder's README: what it is, from what, and how close."""
+    stage = "a" if asked["stage"] is None else f"an `align {asked['stage']}`"
+    base = f" `{asked['base_name']}`" if base_is_public(asked) else ""
     kind = "reward model (one score for a conversation)" if found["head"] else "language model"
     loader = "AutoModelForSequenceClassification" if found["head"] else "AutoModelForCausalLM"
     compared = found["compared"]
     return (
         f"---\nlibrary_name: transformers\ntags:\n- align\n---\n\n# {Path(source.text).name}, merged\n\n"
-        f"A {kind}: the adapter of {'a' if asked['stage'] is None else 'an `align ' + asked['stage'] + '`'} run folded into its base"
-        f"{' `' + asked['base_name'] + '`' if base_is_public(asked) else ''}, weights in {found['dtype']}.\n\n"
-        f"```python\nfrom transformers import {loader}, AutoTokenizer\nmodel = {loader}.from_pretrained(\"PATH\")\n```\n\n"
-        f"Outputs on probe rows, largest relative difference: merged against base plus adapter {compared['merged']:.1e}, read back "
-        f"from disk {compared['read_back']:.1e}; the adapter itself moves them by {compared['adapter_effect']:.1e}.\n"
+        f"A {kind}: the adapter of {stage} run folded into its base{base}, weights in {found['dtype']}.\n\n"
+        f'```python\nfrom transformers import {loader}\n\nmodel = {loader}.from_pretrained("PATH")\n```\n\n'
+        "Outputs on probe rows, largest relative difference: merged against base plus adapter "
+        f"{compared['merged']:.1e}, read back from disk {compared['read_back']:.1e}; the adapter itself moves them by "
+        f"{compared['adapter_effect']:.1e}.\n"
     )
 
 

@@ -51,7 +51,11 @@ class ExportRequest:
         _require(self.to in ("folder", "hub"), f"--to cannot be '{self.to}'", "folder or hub")
         _require(self.to != "folder" or self.output is not None, "--to folder needs --output", "a new folder")
         _require(self.to != "hub" or self.repo is not None, "--to hub needs --repo", "owner/name")
-        _require(self.to == "hub" or not (self.repo or self.private), "--repo and --private belong to --to hub", "--output DIR")
+        _require(
+            self.to == "hub" or not (self.repo or self.private),
+            "--repo and --private belong to --to hub",
+            "--output DIR",
+        )
         _require(self.to == "folder" or self.output is None, "--output belongs to --to folder", "--repo OWNER/NAME")
         for name in (self.repo, self.base_id):
             _require(name is None or HUB_ID.fullmatch(name) is not None, f"'{name}' is no hub id", "owner/name")
@@ -109,10 +113,14 @@ def to_folder(request: ExportRequest, source: Source, base: dict | None, taken: 
     return {"state": "completed", "output": str(output)}
 
 
-def to_hub(request: ExportRequest, source: Source, base: dict | None, taken: list[str], environ, ui: Any, api: Any) -> dict:
+def to_hub(
+    request: ExportRequest, source: Source, base: dict | None, taken: list[str], environ, ui: Any, api: Any
+) -> dict:
     """Uploads the checked folder in one commit, then lists what is there."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"} and api is None:
-        raise Refused("the hub is switched off by HF_HUB_OFFLINE", where="--to hub", do="Unset it, or export --to folder.")
+        raise Refused(
+            "the hub is switched off by HF_HUB_OFFLINE", where="--to hub", do="Unset it, or export --to folder."
+        )
     with workplace(source.path.with_name(source.path.name + "-export")) as folder:
         fill(folder, source, base, taken, request, environ)
         sent = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
@@ -136,15 +144,23 @@ def upload(api: Any, folder: Path, request: ExportRequest, sent: list[str]) -> s
     """
     api.create_repo(request.repo, private=request.private, exist_ok=True, repo_type="model")
     if request.private and not api.repo_info(request.repo).private:
-        raise Refused("the repository exists and is public", where=request.repo, expected="a private one, as --private asks",
-                      do="Make it private on its page, or choose another name. Nothing was uploaded.")
+        raise Refused(
+            "the repository exists and is public",
+            where=request.repo,
+            expected="a private one, as --private asks",
+            do="Make it private on its page, or choose another name. Nothing was uploaded.",
+        )
     commit = api.upload_folder(repo_id=request.repo, folder_path=str(folder), commit_message="Export of an align run")
     if missing := sorted(set(sent) - set(api.list_repo_files(request.repo))):
-        raise Failed(f"{len(missing)} files did not arrive: {', '.join(missing)}", where=request.repo, do="Run the command again.")
+        raise Failed(
+            f"{len(missing)} files did not arrive: {', '.join(missing)}",
+            where=request.repo,
+            do="Run the command again.",
+        )
     return str(getattr(commit, "repo_url", None) or request.repo)
 
 
-# --------------------------------------------------------------------------------------------------------- what is written
+# ----------------------------------------------------------------------------------------------------- what is written
 
 
 def choose(folder: Path, with_metrics: bool) -> tuple[list[str], list[str]]:
@@ -156,7 +172,9 @@ def choose(folder: Path, with_metrics: bool) -> tuple[list[str], list[str]]:
     wanted |= {name for name in (MANIFEST, RECORD, *([METRICS] if with_metrics else [])) if (folder / name).is_file()}
     if not any(name.endswith(".safetensors") for name in wanted):
         raise Refused("there are no weights in safetensors here", where=folder, do="Only safetensors are published.")
-    left = sorted(item.name + "/" * item.is_dir() for item in folder.iterdir() if item.name not in wanted and item.name != ".lock")
+    left = sorted(
+        item.name + "/" * item.is_dir() for item in folder.iterdir() if item.name not in wanted and item.name != ".lock"
+    )
     return sorted(wanted), left
 
 
@@ -178,9 +196,11 @@ def public_base(source: Source, base_id: str | None) -> dict | None:
     local = recorded.get("kind") == "folder" or not HUB_ID.fullmatch(name) or Path(name).exists()
     if local:
         raise Refused(
-            "the adapter's base is a folder on this machine, where nobody else finds it", where=source.text,
+            "the adapter's base is a folder on this machine, where nobody else finds it",
+            where=source.text,
             expected="a base from the hub",
-            do="Say with --base-id owner/name what it is on the hub, or publish the merged model (align merge, then align export).",
+            do="Say with --base-id owner/name what it is on the hub, or publish the merged model "
+            "(align merge, then align export).",
         )
     return {"id": name, "revision": recorded.get("revision") or config.get("revision")}
 
@@ -191,7 +211,10 @@ def fill(folder: Path, source: Source, base: dict | None, taken: list[str], requ
         if name in (MANIFEST, RECORD):
             continue
         if name in REWRITTEN:
-            write_json(folder / name, without_paths(read_json(source.path / name), base if name == "adapter_config.json" else None))
+            write_json(
+                folder / name,
+                without_paths(read_json(source.path / name), base if name == "adapter_config.json" else None),
+            )
         elif name == "README.md":
             (folder / name).write_text(card(source, base, with_metrics=request.with_metrics), encoding="utf-8")
         else:
@@ -209,7 +232,9 @@ def card(source: Source, base: dict | None, *, with_metrics: bool) -> str:
     """The model card with the base's public name, and (unless asked) without its section of figures."""
     text = named_base((source.path / "README.md").read_text(encoding="utf-8"), source, base)
     front = "---\n"
-    if base and text.startswith(front) and "\nbase_model:" not in text:  # a local base has no name that the run could write
+    if (
+        base and text.startswith(front) and "\nbase_model:" not in text
+    ):  # a local base has no name that the run could write
         text = f"{front}base_model: {base['id']}\n" + text.removeprefix(front)
     return text if with_metrics else FIGURES.sub("", text).rstrip() + "\n"
 
@@ -219,7 +244,11 @@ def named_base(text: str, source: Source, base: dict | None) -> str:
     if base is None:
         return text
     recorded = (source.manifest or {}).get("base") or {}
-    paths = {recorded.get("path"), recorded.get("path_absolute"), source.adapter_config().get("base_model_name_or_path")}
+    paths = {
+        recorded.get("path"),
+        recorded.get("path_absolute"),
+        source.adapter_config().get("base_model_name_or_path"),
+    }
     for path in sorted((path for path in paths if path), key=len, reverse=True):
         text = text.replace(path, base["id"])
     return text
@@ -237,12 +266,20 @@ def check_clean(folder: Path, source: Source, environ: Mapping[str, str]) -> Non
     """Raises Refused where a path of this machine or a secret stands in a written file; nothing is published then."""
     found = scan(folder, environ)
     if found:
-        raise Refused("; ".join(f"{find.file} holds {find.what}" for find in found), where=source.text,
-                      expected="no secrets in what is published", do="Remove it from the run's file and from wherever it was read.")
+        raise Refused(
+            "; ".join(f"{find.file} holds {find.what}" for find in found),
+            where=source.text,
+            expected="no secrets in what is published",
+            do="Remove it from the run's file and from wherever it was read.",
+        )
     paths = local_paths(folder, source)
     if paths:
-        raise Refused("; ".join(f"{name} names the path {path}" for name, path in paths), where=source.text,
-                      expected="no paths of this machine in what is published", do="Edit the file in the run.")
+        raise Refused(
+            "; ".join(f"{name} names the path {path}" for name, path in paths),
+            where=source.text,
+            expected="no paths of this machine in what is published",
+            do="Edit the file in the run.",
+        )
 
 
 def all_hashes(folder: Path) -> dict[str, str]:

@@ -14,8 +14,22 @@ from alignment.sources import Source
 # A path from a root, a home or a drive; a URL's slashes and fractions such as 1/2 are none.
 ABSOLUTE = re.compile(r"^(?:/[^/\s]|~[/\\]|[A-Za-z]:[\\/]|\\\\|file:)")
 # What a reader needs to load, judge and reproduce; everything else of a manifest stays.
-KEPT = ("format", "stage", "state", "created", "updated", "adapter", "adapter_lineage", "reference", "template", "special_tokens",
-        "seeds", "versions", "hardware", "counts")
+KEPT = (
+    "format",
+    "stage",
+    "state",
+    "created",
+    "updated",
+    "adapter",
+    "adapter_lineage",
+    "reference",
+    "template",
+    "special_tokens",
+    "seeds",
+    "versions",
+    "hardware",
+    "counts",
+)
 CONFIG_SECTIONS = ("adapter", "training", "trainer", "hardware", "dpo", "reward", "ppo", "classify")
 TEXTS = {".json", ".md", ".jinja", ".jsonl", ".txt", ""}
 
@@ -29,10 +43,14 @@ def scrubbed_manifest(manifest: dict, base: dict | None, *, with_metrics: bool) 
     """A manifest of the same form that names no path, no file of rows and (unless asked) no metrics."""
     made = {key: without_absolute(manifest[key]) for key in KEPT if key in manifest}
     made["parents"] = []  # a parent is found by its path; what it was stands below
-    made["trained_from"] = [{key: parent.get(key) for key in ("role", "stage", "content_hash")} for parent in manifest.get("parents", [])]
+    made["trained_from"] = [
+        {key: parent.get(key) for key in ("role", "stage", "content_hash")} for parent in manifest.get("parents", [])
+    ]
     recorded = manifest.get("base") or {}
     made["base"] = {"kind": "hub", **base, "hash": recorded.get("hash")} if base else {"kind": "none"}
-    made["data"] = {name: _counts(part) for name, part in (manifest.get("data") or {}).items() if isinstance(part, dict)}
+    made["data"] = {
+        name: _counts(part) for name, part in (manifest.get("data") or {}).items() if isinstance(part, dict)
+    }
     config = manifest.get("config") or {}
     made["config"] = {name: without_absolute(config[name]) for name in CONFIG_SECTIONS if name in config}
     if with_metrics:

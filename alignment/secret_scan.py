@@ -58,7 +58,7 @@ def find_in(data: bytes, values: Mapping[str, bytes]) -> list[str]:
 
 
 def readable(file: Path) -> bytes:
-    """The part of a file that can hold words: all of it, or a safetensors file's JSON header (length first, 8 bytes)."""
+    """The part of a file that can hold words: all of it, or a safetensors file's JSON header."""
     with open(file, "rb") as opened:
         if file.suffix != ".safetensors":
             return opened.read()

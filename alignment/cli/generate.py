@@ -21,7 +21,9 @@ def sampling_options(function: Callable) -> Callable:
     options = [
         click.option("--max-new-tokens", type=int, default=256, metavar="N", help="Longest answer in tokens (256)."),
         click.option("--temperature", type=float, metavar="T", help="0 is greedy; above 0 samples."),
-        click.option("--top-p", type=float, default=1.0, metavar="P", help="Smallest set of tokens of this probability (1: off)."),
+        click.option(
+            "--top-p", type=float, default=1.0, metavar="P", help="Smallest set of tokens of this probability (1: off)."
+        ),
         click.option("--top-k", type=int, default=0, metavar="K", help="The K most probable tokens only (0: off)."),
         click.option("--seed", type=int, default=0, metavar="N", help="Seed of the sampling (0)."),
         click.option("--system", metavar="TEXT", help="System prompt, instead of the run's own."),
@@ -33,9 +35,16 @@ def loading_options(function: Callable) -> Callable:
     """How a model is loaded."""
     options = [
         click.option("--base", metavar="DIR|HUB", help="Where an adapter's base lies now, if it has moved."),
-        click.option("--device", default="auto", metavar="NAME", help="cpu, cuda, mps; by default the accelerator if there is one."),
+        click.option(
+            "--device",
+            default="auto",
+            metavar="NAME",
+            help="cpu, cuda, mps; by default the accelerator if there is one.",
+        ),
         click.option("--dtype", default="auto", metavar="NAME", help="float32, bfloat16 or float16 (auto: float32)."),
-        click.option("--quantisation", type=click.Choice(["none", "4bit", "8bit"]), default="none", help="Of the base's weights."),
+        click.option(
+            "--quantisation", type=click.Choice(["none", "4bit", "8bit"]), default="none", help="Of the base's weights."
+        ),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a hub model."),
     ]
     return _apply(options, function)
@@ -58,10 +67,13 @@ def _decoding(options: dict[str, Any], temperature: float):
     return Decoding(options["max_new_tokens"], chosen, options["top_p"], options["top_k"], options["seed"])
 
 
-@command("generate", example="""
+@command(
+    "generate",
+    example="""
 align generate runs/dpo --data prompts.jsonl --output answers.jsonl
 align generate runs/sft runs/dpo --data prompts.jsonl --samples 2 --output candidates.jsonl
-""")
+""",
+)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--data", metavar="FILE|HUB", required=True, help="Prompts: JSONL, JSON, CSV, Parquet or a hub data set.")
 @click.option("--output", metavar="FILE", required=True, help="JSONL file to write.")
@@ -69,7 +81,9 @@ align generate runs/sft runs/dpo --data prompts.jsonl --samples 2 --output candi
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First N prompts only.")
 @click.option("--batch-size", type=int, default=16, metavar="N", help="Prompts at once (16); changes no answer.")
 @click.option("--format", default="auto", metavar="NAME", help="How the rows are written, where it is not clear.")
-@click.option("--max-rejected", type=float, default=0.0, metavar="SHARE", help="Share of bad rows that may be left out (0).")
+@click.option(
+    "--max-rejected", type=float, default=0.0, metavar="SHARE", help="Share of bad rows that may be left out (0)."
+)
 @click.option("--restart", is_flag=True, help="Start anew; the old answers are kept beside.")
 @click.option("--dry-run", is_flag=True, help="Check models, prompts and settings; write nothing.")
 @sampling_options
@@ -84,9 +98,18 @@ def generate_command(models: tuple[str, ...], **options: Any) -> dict[str, Any]:
     from alignment.candidates import Request, generate_file
 
     request = Request(
-        models, options["data"], Path(options["output"]).expanduser(), options["samples"],
-        _decoding(options, 0.0 if options["samples"] == 1 else 1.0), options["batch_size"], options["limit"],
-        options["system"], options["format"], options["max_rejected"], options["restart"], _loading(options),
+        models,
+        options["data"],
+        Path(options["output"]).expanduser(),
+        options["samples"],
+        _decoding(options, 0.0 if options["samples"] == 1 else 1.0),
+        options["batch_size"],
+        options["limit"],
+        options["system"],
+        options["format"],
+        options["max_rejected"],
+        options["restart"],
+        _loading(options),
     )
     result = generate_file(request, make_ui(options["as_json"]), dry_run=options["dry_run"])
     if not options["as_json"]:
@@ -94,11 +117,14 @@ def generate_command(models: tuple[str, ...], **options: Any) -> dict[str, Any]:
     return result
 
 
-@command("chat", example="""
+@command(
+    "chat",
+    example="""
 align chat runs/dpo
 align chat runs/dpo --temperature 0 --system "You are brief."
 echo "Where is order 17?" | align chat runs/dpo --temperature 0
-""")
+""",
+)
 @click.argument("model", metavar="MODEL")
 @sampling_options
 @loading_options
@@ -107,8 +133,8 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     """Talk to a model.
 
     MODEL is a run, a model folder or a hub id. Answers are sampled at temperature 0.7 unless said. /help lists the
-    commands of a session; Ctrl-C ends an answer, Ctrl-D the session. Lines may be piped in. With --json the conversation
-    is printed at the end.
+    commands of a session; Ctrl-C ends an answer, Ctrl-D the session. Lines may be piped in. With --json the
+    conversation is printed at the end.
     """
     from alignment.chat import Session, voice
 
@@ -120,8 +146,12 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
         return voice(load_policy(name, **{**loading, **changes}), name)
 
     session = Session(
-        load(model), decoding=decoding, system=options["system"], load=lambda name: load(name, base=None),
-        emit=_emit, note=ui.say,
+        load(model),
+        decoding=decoding,
+        system=options["system"],
+        load=lambda name: load(name, base=None),
+        emit=_emit,
+        note=ui.say,
     )
     ui.say(f"{model}: {decoding.describe()}. /help lists the commands.")
     converse(session, Lines(sys.stdin.isatty()))

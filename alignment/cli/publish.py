@@ -10,15 +10,20 @@ import click
 from alignment.cli.commands import command, make_ui, output_options
 
 
-@command("merge", example="""
+@command(
+    "merge",
+    example="""
 align merge runs/dpo --output merged
 align merge runs/dpo --output merged-bf16 --dtype bfloat16
-""")
+""",
+)
 @click.argument("model", metavar="RUN")
 @click.option("--output", metavar="DIR", required=True, help="New model folder.")
 @click.option("--dtype", default="auto", metavar="NAME", help="float32, bfloat16 or float16 (auto: the base's own).")
 @click.option("--base", metavar="DIR|HUB", help="Where the base lies now, if it has moved.")
-@click.option("--device", default="auto", metavar="NAME", help="cpu, cuda, mps; by default the accelerator if there is one.")
+@click.option(
+    "--device", default="auto", metavar="NAME", help="cpu, cuda, mps; by default the accelerator if there is one."
+)
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a hub model.")
 @click.option("--dry-run", is_flag=True, help="Check run, base and output; write nothing.")
 @output_options
@@ -38,10 +43,13 @@ def merge_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     return result
 
 
-@command("export", example="""
+@command(
+    "export",
+    example="""
 align export runs/dpo --to folder --output public --base-id Qwen/Qwen3-0.6B
 align export runs/dpo --to hub --repo ana/support-dpo --private
-""")
+""",
+)
 @click.argument("model", metavar="RUN")
 @click.option("--to", required=True, type=click.Choice(["folder", "hub"]), help="Where to.")
 @click.option("--output", metavar="DIR", help="New folder, with --to folder.")
@@ -60,8 +68,9 @@ def export_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     from alignment.publish import ExportRequest, export
 
     output = Path(options["output"]).expanduser() if options["output"] else None
-    request = ExportRequest(model, options["to"], output, options["repo"], options["private"], options["base_id"],
-                            options["with_metrics"])
+    request = ExportRequest(
+        model, options["to"], output, options["repo"], options["private"], options["base_id"], options["with_metrics"]
+    )
     result = export(request, make_ui(as_json), dry_run=options["dry_run"])
     if not as_json:
         click.echo(result.get("output") or result.get("address") or "nothing was written")

@@ -1,4 +1,4 @@
-"""Finished runs without training: an adapter of random weights on a saved base, with the manifest that a stage writes."""
+"""Finished runs without training: random adapters on a saved base, with the manifest that a stage writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def reward_run(folder: Path, base: Path, *, seed: int = 0, scale: float = 0.5) -
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
     model.config.pad_token_id = tokenizer().pad_token_id
-    config = LoraConfig(r=4, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=["score"], init_lora_weights=False)
+    config = LoraConfig(
+        r=4, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=["score"], init_lora_weights=False
+    )
     model = get_peft_model(model, config)
     _shrink(model, scale)
     return _write(model, folder, base, "reward")
@@ -58,10 +60,25 @@ def _write(model, folder: Path, base: Path, stage: str) -> Path:
     renderer = Renderer(tokens)
     run = Run(folder, {"format": 1, "stage": stage, "parents": [], "created": "2026-01-01T00:00:00+00:00"})
     run.write(
-        state="completed", base=describe_base(resolve(base), folder), content_hash=content_hash(folder), versions=versions(),
-        template={"fingerprint": renderer.fingerprint, "stop_ids": list(preparation.stop_ids), "options": renderer.options},
-        metrics={"loss": 1.5}, config={"model": {"path": str(base), "quantisation": "none"}, "data": {"train": "secret.jsonl"}},
-        data={"train": {"read": 3, "kept": 3, "rejected": {}, "notes": ["secret.jsonl is odd"],
-                        "sources": [{"path": "secret.jsonl", "sha256": "0" * 64, "format": "messages"}]}},
+        state="completed",
+        base=describe_base(resolve(base), folder),
+        content_hash=content_hash(folder),
+        versions=versions(),
+        template={
+            "fingerprint": renderer.fingerprint,
+            "stop_ids": list(preparation.stop_ids),
+            "options": renderer.options,
+        },
+        metrics={"loss": 1.5},
+        config={"model": {"path": str(base), "quantisation": "none"}, "data": {"train": "secret.jsonl"}},
+        data={
+            "train": {
+                "read": 3,
+                "kept": 3,
+                "rejected": {},
+                "notes": ["secret.jsonl is odd"],
+                "sources": [{"path": "secret.jsonl", "sha256": "0" * 64, "format": "messages"}],
+            }
+        },
     )
     return folder

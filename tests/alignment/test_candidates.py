@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignment.candidates import Request, generate_file, keep_whole_lines, meta_file, parts_folder
+from alignment.candidates import Request, generate_file
 from alignment.cli import run
 from alignment.decoding import Decoding
 from alignment.generation import generate
 from alignment.models import load_policy
+from alignment.resumable import keep_whole_lines, meta_file, part_file, parts_folder
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
-from tests.alignment.made_runs import policy_run
+from tests.alignment.made_runs import policy_run, reward_run
 from tests.alignment.test_merge import Heard
 from tests.tiny import save_base
 
@@ -48,10 +49,17 @@ def test_rows_hold_prompt_answers_their_makers_and_the_other_columns(made, tmp_p
     rows = rows_of(output)
     assert summary["state"] == "completed" and [row["topic"] for row in rows] == [f"t{i}" for i in range(5)]
     assert [row["prompt"][0]["content"] for row in rows] == QUESTIONS
-    assert all(len(row["responses"]) == 4 and row["sources"] == [str(made.run)] * 2 + [str(made.base)] * 2 for row in rows)
+    assert all(
+        len(row["responses"]) == 4 and row["sources"] == [str(made.run)] * 2 + [str(made.base)] * 2 for row in rows
+    )
     loaded = load_policy(str(made.run))
-    alone = generate(loaded, [loaded.renderer().prompt(rows[3]["prompt"])], max_new_tokens=6, temperature=1.0,
-                     seed=[rows[3]["generation"]["seeds"][1]])[0]
+    alone = generate(
+        loaded,
+        [loaded.renderer().prompt(rows[3]["prompt"])],
+        max_new_tokens=6,
+        temperature=1.0,
+        seed=[rows[3]["generation"]["seeds"][1]],
+    )[0]
     assert rows[3]["responses"][1] == alone.text and rows[3]["generation"]["tokens"][1] == alone.tokens
     record = json.loads(meta_file(output).read_text())
     assert record["state"] == "completed" and record["request"]["decoding"]["seed"] == 3
@@ -64,32 +72,37 @@ def test_the_batch_size_changes_nothing(made, tmp_path):
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("cut", [0, 1, 300])
-def test_the_same_command_after_a_kill_at_any_byte_gives_the_same_file(made, tmp_path, cut):
-    whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
-    models = (str(made.run), str(made.base))
+@pytest.fixture(scope="module")
+def killed(made, tmp_path_factory):
+    """A folder as a kill leaves it just before the end, and the whole file."""
+    folder = tmp_path_factory.mktemp("killed")
+    asked = request(made, folder / "out.jsonl", models=(str(made.run), str(made.base)))
 
-    class Killed(Heard):
-        """A Ui that copies the unfinished parts away, as a kill would leave them."""
+    class Copying(Heard):
+        """A Ui that copies the folder when the last rows are told."""
 
         def __init__(self):
             super().__init__()
             self.say = self.spoke
 
         def spoke(self, text):
-            if "5/5 rows" in text and str(made.base) in text:
-                shutil.copytree(parts_folder(whole), parts_folder(output))
-                record = json.loads(meta_file(whole).read_text())
-                meta_file(output).write_text(json.dumps(record))
+            if "5/5 rows" in text and text.startswith(str(made.base)):
+                shutil.copytree(folder, folder.with_name("copy"))
 
-    generate_file(request(made, whole, models=models), Killed())
-    part = parts_folder(output) / "0.jsonl"
-    part.write_bytes(part.read_bytes()[:-cut] if cut else part.read_bytes())
+    generate_file(asked, Copying())
+    return SimpleNamespace(asked=asked, left=folder.with_name("copy"), whole=(folder / "out.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("cut", [0, 1, 300])
+def test_the_same_command_after_a_kill_at_any_byte_gives_the_same_file(killed, tmp_path, cut):
+    shutil.copytree(killed.left, tmp_path / "work")
+    output = tmp_path / "work" / "out.jsonl"
+    part = part_file(output, 0)
+    part.write_bytes(part.read_bytes()[: -cut or None])
     heard = Heard()
-    generate_file(request(made, output, models=models), heard)
-    assert output.read_bytes() == whole.read_bytes() and not parts_folder(output).exists()
-    if cut == 1:
-        assert any("4 rows are done; going on with row 5" in line for line in heard.said)
+    generate_file(replace(killed.asked, output=output), heard)
+    assert output.read_bytes() == killed.whole and not parts_folder(output).exists()
+    assert any("4 rows are done; going on with row 5" in line for line in heard.said) == (cut == 1)
 
 
 def test_a_finished_command_says_so_and_a_changed_one_is_refused(made, tmp_path):
@@ -101,7 +114,7 @@ def test_a_finished_command_says_so_and_a_changed_one_is_refused(made, tmp_path)
         generate_file(replace(asked, decoding=Decoding(6, 0.5, seed=3)), heard)
     with pytest.raises(Refused, match="limit: null -> 3"):
         generate_file(replace(asked, limit=3), heard)
-    assert not parts_folder(output).exists() or not list(parts_folder(output).glob("*.jsonl"))
+    assert not parts_folder(output).exists()
     before = output.read_bytes()
     generate_file(replace(asked, limit=3, restart=True), heard)
     assert len(rows_of(output)) == 3 and (tmp_path / "out.jsonl.old-1").read_bytes() == before
@@ -122,6 +135,13 @@ def test_a_row_without_room_is_named_before_any_is_answered(made, tmp_path):
     asked = replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "long.jsonl"))
     with pytest.raises(Refused, match=r"long.jsonl:2: the prompt has .* context is 512"):
         generate_file(asked, Heard())
+    assert [file.name for file in tmp_path.iterdir()] == ["long.jsonl"]  # nothing was begun, so nothing is in the way
+
+
+def test_a_reward_run_is_refused_before_it_is_loaded(made, tmp_path):
+    scorer = reward_run(tmp_path / "reward", made.base)
+    with pytest.raises(Refused, match="scores answers and gives none"):
+        generate_file(request(made, tmp_path / "out.jsonl", models=(str(scorer),)), Heard())
 
 
 def test_bad_rows_stop_unless_a_share_may_be_left_out(made, tmp_path):
@@ -162,8 +182,23 @@ def test_a_partial_last_line_is_cut(tmp_path):
 
 
 def test_the_command_prints_one_json_document(made, tmp_path, capsys):
-    arguments = ["generate", str(made.run), "--data", str(made.data), "--output", str(tmp_path / "out.jsonl"), "--limit", "2",
-                 "--max-new-tokens", "4", "--json"]
+    arguments = [
+        "generate",
+        str(made.run),
+        "--data",
+        str(made.data),
+        "--output",
+        str(tmp_path / "out.jsonl"),
+        "--limit",
+        "2",
+        "--max-new-tokens",
+        "4",
+        "--json",
+    ]
     assert run(arguments) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["state"] == "completed" and document["decoding"]["temperature"] == 0 and len(rows_of(tmp_path / "out.jsonl")) == 2
+    assert (
+        document["state"] == "completed"
+        and document["decoding"]["temperature"] == 0
+        and len(rows_of(tmp_path / "out.jsonl")) == 2
+    )

@@ -36,7 +36,9 @@ class Parrot:
 def session(parrot=None, **settings):
     shown, notes = [], []
     parrot = parrot or Parrot()
-    made = Session(parrot.voice, emit=shown.append, note=notes.append, **{"decoding": Decoding(temperature=0.7), **settings})
+    made = Session(
+        parrot.voice, emit=shown.append, note=notes.append, **{"decoding": Decoding(temperature=0.7), **settings}
+    )
     return made, parrot, shown, notes
 
 
@@ -44,7 +46,12 @@ def test_turns_are_remembered_and_streamed():
     chat, parrot, shown, _ = session(system="Be brief.")
     assert chat.hear("hello there\n") and chat.hear("again")
     assert "".join(shown) == "hello there!\nagain!\n"
-    assert [message["content"] for message in parrot.asked[1][0]] == ["Be brief.", "hello there", "hello there!", "again"]
+    assert [message["content"] for message in parrot.asked[1][0]] == [
+        "Be brief.",
+        "hello there",
+        "hello there!",
+        "again",
+    ]
     assert [turn["role"] for turn in chat.turns] == ["user", "assistant"] * 2
 
 
@@ -171,7 +178,9 @@ def test_a_loaded_run_answers_in_its_own_template_and_the_command_takes_piped_li
     messages = [{"role": "user", "content": "hi"}]
     answer = voice(loaded, "run").answer(messages, Decoding(max_new_tokens=5), pieces.append)
     assert answer == generate(loaded, [loaded.renderer().prompt(messages)], max_new_tokens=5)[0]
-    piped = CliRunner().invoke(chat_command, [str(made), "--temperature", "0", "--max-new-tokens", "5"], input="hi\n/quit\nno\n")
+    piped = CliRunner().invoke(
+        chat_command, [str(made), "--temperature", "0", "--max-new-tokens", "5"], input="hi\n/quit\nno\n"
+    )
     assert piped.exit_code == 0, piped.output
     assert piped.stdout == "".join(pieces) + "\n"
 

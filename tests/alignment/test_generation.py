@@ -44,7 +44,11 @@ def test_a_sampled_answer_does_not_depend_on_the_batch_size(shape):
     held = Held(shape(seed=1))
     settings = dict(max_new_tokens=12, temperature=0.9, top_p=0.95, top_k=40, seed=5)
     one = generate(held, prompts(), batch_size=1, **settings)
-    assert one == generate(held, prompts(), batch_size=3, **settings) == generate(held, prompts(), batch_size=64, **settings)
+    assert (
+        one
+        == generate(held, prompts(), batch_size=3, **settings)
+        == generate(held, prompts(), batch_size=64, **settings)
+    )
     assert one != generate(held, prompts(), batch_size=3, **(settings | {"seed": 6}))
 
 
@@ -68,7 +72,9 @@ def test_any_stop_id_ends_the_answer_and_is_cut_off():
 def test_the_folders_generation_config_changes_nothing_and_is_left_as_it_was():
     model = llama(seed=1)
     plain = generate(Held(model), prompts(), max_new_tokens=8)
-    model.generation_config.update(repetition_penalty=5.0, min_new_tokens=4, suppress_tokens=plain[0].ids[:1], do_sample=True)
+    model.generation_config.update(
+        repetition_penalty=5.0, min_new_tokens=4, suppress_tokens=plain[0].ids[:1], do_sample=True
+    )
     assert generate(Held(model), prompts(), max_new_tokens=8) == plain
     assert folder_settings(model)["repetition_penalty"] == 5.0
     wrapped = get_peft_model(model, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
@@ -144,7 +150,9 @@ def test_a_stream_that_is_stopped_leaves_the_model_usable():
     assert generate(held, prompts(2), max_new_tokens=6) == before
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"max_new_tokens": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"max_new_tokens": 0}]
+)
 def test_settings_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(Refused, match=next(iter(wrong))):
         Decoding(**wrong)

@@ -33,7 +33,9 @@ def prepared(tmp_path_factory):
         (run / name / "rows.jsonl").write_text("{}\n")
     (run / "metrics.jsonl").write_text('{"loss": 1.5}\n')
     (run / "training_args.bin").write_bytes(b"pickle")
-    (run / "README.md").write_text(f"---\ntags: [align]\n---\n\n# A model\n\nTuned from `{base}`.\n\n## Figures\n\nloss 1.5\n")
+    (run / "README.md").write_text(
+        f"---\ntags: [align]\n---\n\n# A model\n\nTuned from `{base}`.\n\n## Figures\n\nloss 1.5\n"
+    )
     return SimpleNamespace(base=base, run=run)
 
 
@@ -57,12 +59,26 @@ def all_text(folder) -> str:
 def test_only_what_may_be_published_is_there(made):
     summary = to_folder(made)
     names = sorted(str(file.relative_to(made.out)) for file in made.out.rglob("*"))
-    assert names == sorted(summary["published"]) == sorted(
-        ["README.md", "adapter_config.json", "adapter_model.safetensors", "align.json", "chat_template.jinja", "tokenizer.json",
-         "tokenizer_config.json"])
+    assert (
+        names
+        == sorted(summary["published"])
+        == sorted(
+            [
+                "README.md",
+                "adapter_config.json",
+                "adapter_model.safetensors",
+                "align.json",
+                "chat_template.jinja",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            ]
+        )
+    )
     assert {"private/", "checkpoints/", "metrics.jsonl", "training_args.bin"} <= set(summary["left"])
     text = all_text(made.out)
-    assert str(made.base) not in text and str(made.run) not in text and "secret.jsonl" not in text and '"loss"' not in text
+    assert (
+        str(made.base) not in text and str(made.run) not in text and "secret.jsonl" not in text and '"loss"' not in text
+    )
     assert "Tuned from `owner/base`" in text and "---\nbase_model: owner/base\ntags" in text and "loss 1.5" not in text
 
 
@@ -84,7 +100,10 @@ def test_a_hub_base_keeps_its_name_and_revision(made):
     config = json.loads((made.run / "adapter_config.json").read_text())
     (made.run / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "owner/real"}))
     run = Run.open(made.run)
-    run.write(base={"kind": "hub", "id": "owner/real", "revision": "abc123", "hash": None}, content_hash=content_hash(made.run))
+    run.write(
+        base={"kind": "hub", "id": "owner/real", "revision": "abc123", "hash": None},
+        content_hash=content_hash(made.run),
+    )
     export(ExportRequest(str(made.run), "folder", made.out), Heard(), environ={})
     published = json.loads((made.out / "adapter_config.json").read_text())
     assert (published["base_model_name_or_path"], published["revision"]) == ("owner/real", "abc123")
@@ -186,10 +205,17 @@ def test_a_dry_run_lists_and_writes_nothing(made):
     assert "adapter_model.safetensors" in export(request, Heard(), dry_run=True)["published"] and not made.out.exists()
 
 
-@pytest.mark.parametrize("wrong", [
-    {"to": "folder"}, {"to": "hub"}, {"to": "mail"}, {"to": "hub", "repo": "no-owner"}, {"to": "folder", "output": ".", "private": True},
-    {"to": "hub", "repo": "a/b", "output": "x"},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"to": "folder"},
+        {"to": "hub"},
+        {"to": "mail"},
+        {"to": "hub", "repo": "no-owner"},
+        {"to": "folder", "output": ".", "private": True},
+        {"to": "hub", "repo": "a/b", "output": "x"},
+    ],
+)
 def test_wrong_combinations_are_refused(wrong):
     with pytest.raises(Refused):
         ExportRequest("runs/sft", **wrong)
@@ -211,7 +237,11 @@ class Hub:
         from pathlib import Path
 
         root = Path(folder_path)
-        self.files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file() and f.name not in self.loses}
+        self.files = {
+            str(f.relative_to(root)): f.read_bytes()
+            for f in root.rglob("*")
+            if f.is_file() and f.name not in self.loses
+        }
         return SimpleNamespace(repo_url=f"https://hub.example/{repo_id}")
 
     def list_repo_files(self, repo_id):
@@ -255,8 +285,12 @@ def test_the_real_api_has_the_calls_that_are_made():
 
     from huggingface_hub import HfApi
 
-    for name, wanted in {"create_repo": ["private", "exist_ok", "repo_type"], "repo_info": [],
-                         "upload_folder": ["repo_id", "folder_path", "commit_message"], "list_repo_files": []}.items():
+    for name, wanted in {
+        "create_repo": ["private", "exist_ok", "repo_type"],
+        "repo_info": [],
+        "upload_folder": ["repo_id", "folder_path", "commit_message"],
+        "list_repo_files": [],
+    }.items():
         assert set(wanted) <= set(inspect.signature(getattr(HfApi, name)).parameters)
 
 
