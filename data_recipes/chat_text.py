@@ -36,7 +36,7 @@ def has_marks(template: str) -> bool:
 def common_prefix(one, other) -> int:
     """The length of the longest common prefix of two texts or lists."""
     length = 0
-    for left, right in zip(one, other):
+    for left, right in zip(one, other, strict=False):
         if left != right:
             break
         length += 1
@@ -99,8 +99,8 @@ class ChatText:
         before = self.text(messages[:turn], tools, prompt=True)
         if not text.startswith(before):
             raise BadRow("prefix-differs", f"the template writes what stands before message {turn + 1} differently "
-                         "once that message is there, so what the assistant wrote cannot be told exactly (data.train_on: "
-                         "last asks for the last turn only)")
+                         "once that message is there, so what the assistant wrote cannot be told exactly "
+                         "(data.train_on: last asks for the last turn only)")
         last = turn == len(messages) - 1
         after = text if last else self.text(messages[: turn + 1], tools)
         return len(before), common_prefix(after, text)

@@ -22,7 +22,7 @@ from data_recipes.chat_text import REASONING, ChatText, Span, as_dicts, common_p
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_json
 from data_recipes.records import BadRow, Comparison, Demonstration, Text
-from data_recipes.switches import Switches, choose_switches, refuse_unseen, shows_tool_list, shows_tools
+from data_recipes.switches import choose_switches, refuse_unseen, shows_tool_list, shows_tools
 from data_recipes.templates import (
     PROBE, Preparation, find_stops, hidden_ids, prepare_tokenizer, special_ids, special_tokens, with_defaults,
 )
@@ -32,8 +32,8 @@ __all__ = ["Preparation", "Rendered", "RenderedPair", "Renderer", "prepare_token
 PREPARE = "Call prepare_tokenizer(tokenizer) first."
 OPTIONS = ("max_length", "system", "tools", "thinking", "train_on")
 REMARKS = {
-    "special-token-in-text": "rows hold the text of a special token (such as an end mark) in their words: the model sees "
-                             "the real token there",
+    "special-token-in-text": "rows hold the text of a special token (such as an end mark) in their words: the model "
+                             "sees the real token there",
     "reasoning-left-out": "rows have reasoning that the chat template does not write",
     "border-split": "rows have their answer encoded apart from the prompt, since tokens would merge across that border",
     "border-cut": "rows have tokens that merge across the border of prompt and answer; the answer begins before it",
@@ -89,7 +89,7 @@ class Renderer:
         self.tokenizer, self.max_length, self.system, self.tools = tokenizer, max_length, system, tools or None
         self.thinking, self.train_on = thinking, _one_of("train_on", train_on, ("all", "last"))
         self.counts: Counter = Counter()
-        self._switches: Switches = choose_switches(tokenizer, _one_of("thinking", thinking, ("template", "off", "keep")))
+        self._switches = choose_switches(tokenizer, _one_of("thinking", thinking, ("template", "off", "keep")))
         self._chat = ChatText(tokenizer, self._switches.variables)
         refuse_unseen(self._chat, system, self.tools)
         stops = find_stops(tokenizer)
@@ -341,7 +341,8 @@ class Renderer:
         before, drawn = self._chat.text([asked], prompt=True), self._chat.row([asked, told])
         at, border = drawn.text.index(PROBE), common_prefix(before, drawn.text)
         start = next((start for start, end in drawn.spans if start <= at < end), border)
-        return (drawn.text[start:border], drawn.text[border:start], before[border:]), self._encode(drawn.text[border:at])[0]
+        shift = drawn.text[start:border], drawn.text[border:start], before[border:]
+        return shift, self._encode(drawn.text[border:at])[0]
 
     def _after_header(self, ids: list[int]) -> int:
         """Where the answer itself begins. A header of special tokens (GPT-OSS's channels) is looked for anywhere."""

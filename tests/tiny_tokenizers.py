@@ -20,7 +20,9 @@ def marks_of(template: str) -> list[str]:
     return sorted(set(SPECIAL.findall(template)))
 
 
-def byte_level(template: str | None, marks: list[str] | None = None, *, own_bos: bool = False, pad: str | None = "<pad>"):
+def byte_level(
+    template: str | None, marks: list[str] | None = None, *, own_bos: bool = False, pad: str | None = "<pad>"
+):
     """A byte-level BPE tokenizer with a few merges ("\\n\\n" among them) and the template's marks as special tokens.
 
     Args:
@@ -32,8 +34,12 @@ def byte_level(template: str | None, marks: list[str] | None = None, *, own_bos:
     special = ["<pad>", "<bos>", "<eos>"] + (marks_of(template or "") if marks is None else marks)
     tokens = special + sorted(pre_tokenizers.ByteLevel.alphabet()) + [left + right for left, right in MERGES]
     core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=MERGES))
-    core.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(WORDS), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([token for token in special if token not in ORDINARY])
     core.add_tokens([token for token in special if token in ORDINARY])
@@ -53,7 +59,9 @@ def metaspace(template: str | None, marks: list[str] = ()):
     letters = [chr(code) for code in range(32, 127)] + ["▁", "\n", "é"]
     tokens = special + [letter for letter in letters if letter not in special] + ["▁a", "▁h", "▁t"]
     merges = [("▁", "a"), ("▁", "h"), ("▁", "t")]
-    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>"))
+    core = Tokenizer(
+        models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>")
+    )
     core.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
     core.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="first", split=False)
     core.add_special_tokens(special)

@@ -15,33 +15,49 @@ from tests import tiny
 from tests.tiny_tokenizers import byte_level, metaspace, pieces
 
 # templates of real shapes, as models ship them: without generation marks
-CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
-LLAMA = ("{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + "
-         "m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
-         "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
-MISTRAL = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
-           "{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}"
-           "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}")
-GEMMA = ("{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) "
-         "+ '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
-         "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}")
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+    "message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + "
+    "m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) "
+    "+ '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
 FORGETFUL = (  # as Qwen3's own: reasoning is taken out of an answer once it is history
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 SHAPES = {"chatml": CHATML, "llama": LLAMA, "mistral": MISTRAL, "gemma": GEMMA}
-CHAT = (Message("user", "Hi."), Message("assistant", "First answer."), Message("user", "And?"),
-        Message("assistant", "Second answer."))
+CHAT = (
+    Message("user", "Hi."),
+    Message("assistant", "First answer."),
+    Message("user", "And?"),
+    Message("assistant", "Second answer."),
+)
 WHOLE = {
     "chatml": "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nFirst answer.<|im_end|>\n"
-              "<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\nSecond answer.<|im_end|>",
-    "llama": "<bos><|start_header_id|>user<|end_header_id|>\n\nHi.<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-             "First answer.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|>"
-             "<|start_header_id|>assistant<|end_header_id|>\n\nSecond answer.<|eot_id|>",
+    "<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\nSecond answer.<|im_end|>",
+    "llama": "<bos><|start_header_id|>user<|end_header_id|>\n\nHi.<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    "First answer.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nSecond answer.<|eot_id|>",
     "mistral": "<bos>[INST] Hi. [/INST] First answer.<eos>[INST] And? [/INST] Second answer.<eos>",
     "gemma": "<bos><start_of_turn>user\nHi.<end_of_turn>\n<start_of_turn>model\nFirst answer.<end_of_turn>\n"
-             "<start_of_turn>user\nAnd?<end_of_turn>\n<start_of_turn>model\nSecond answer.<end_of_turn>",
+    "<start_of_turn>user\nAnd?<end_of_turn>\n<start_of_turn>model\nSecond answer.<end_of_turn>",
 }
 TRAINED = {
     "chatml": ["First answer.<|im_end|>", "Second answer.<|im_end|>"],
@@ -75,8 +91,10 @@ def test_shapes_without_marks(shape):
     assert made.tokenizer.decode(row.input_ids) == WHOLE[shape]
     assert trained(made) == TRAINED[shape]
     prompt = made.prompt(CHAT[:-1])
-    assert row.input_ids[: len(prompt)] == prompt and made.tokenizer.decode(prompt) == WHOLE[shape][: len(WHOLE[shape]) - len(
-        TRAINED[shape][1])]
+    assert (
+        row.input_ids[: len(prompt)] == prompt
+        and made.tokenizer.decode(prompt) == WHOLE[shape][: len(WHOLE[shape]) - len(TRAINED[shape][1])]
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -84,8 +102,11 @@ def test_each_byte_of_unusual_words_is_trained(shape):
     words = "naïve 😀\n\n  code:\n\tif x:  \n语言 é"
     made = ready(byte_level(SHAPES[shape]))
     runs = trained(made, (CHAT[0], Message("assistant", words)))
-    assert len(runs) == 1 and runs[0].strip().startswith(words) and made.completion_text(
-        made.tokenizer(runs[0], add_special_tokens=False)["input_ids"]) == words
+    assert (
+        len(runs) == 1
+        and runs[0].strip().startswith(words)
+        and made.completion_text(made.tokenizer(runs[0], add_special_tokens=False)["input_ids"]) == words
+    )
 
 
 def test_history_that_is_written_differently():
@@ -100,9 +121,24 @@ def test_history_that_is_written_differently():
 
 
 def test_marks_that_leave_the_stop_token_out():
-    template = CHATML.replace("message['content'] + '<|im_end|>'", "'' }}{% if message['role'] == 'assistant' %}{% generation %}"
-                              "{{ message['content'] }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif %}{{ '<|im_end|>'")
+    template = CHATML.replace(
+        "message['content'] + '<|im_end|>'",
+        "'' }}{% if message['role'] == 'assistant' %}{% generation %}"
+        "{{ message['content'] }}{% endgeneration %}{% else %}{{ message['content'] }}{% endif %}{{ '<|im_end|>'",
+    )
     assert trained(ready(byte_level(template, ["<|im_start|>", "<|im_end|>"]))) == TRAINED["chatml"]
+
+
+def test_header_between_prompt_and_mark_is_trained():
+    """What the generation prompt does not hold has to be generated, whatever the marks say."""
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] }}{% if m['role'] == 'assistant' %}{{ '\n' }}"
+        "{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ '\n' + m['content'] + '<|im_end|>' }}"
+        "{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+    )
+    made = ready(byte_level(template, ["<|im_start|>", "<|im_end|>"]))
+    assert trained(made) == ["\nFirst answer.<|im_end|>", "\nSecond answer.<|im_end|>"]
 
 
 def test_metaspace_tokenizer():
@@ -112,105 +148,7 @@ def test_metaspace_tokenizer():
     assert row.input_ids[-1] == made.tokenizer.eos_token_id
     assert row.input_ids[: len(made.prompt(CHAT[:-1]))] == made.prompt(CHAT[:-1])
     assert [run.strip() for run in trained(made)] == ["First answer.</s>", "Second answer.</s>"]
-    assert made.completion_text(row.input_ids[len(made.prompt(CHAT[:-1])):]) == "Second answer."
-
-
-# --------------------------------------------------------------------------------------------------- base models
-
-
-def test_base_with_chatml_tokens():
-    tokenizer = byte_level(None, ["<|im_start|>", "<|im_end|>"], own_bos=True)
-    notes = prepare_tokenizer(tokenizer).notes
-    made = Renderer(tokenizer)
-    row = made.demonstration(Demonstration(CHAT))
-    assert tokenizer.decode(row.input_ids) == "<bos>" + WHOLE["chatml"] and trained(made) == TRAINED["chatml"]
-    assert tokenizer.convert_ids_to_tokens(made.stop_ids) == ["<|im_end|>", "<eos>"]
-    assert "ChatML" in notes[0]
-
-
-@pytest.mark.parametrize("own_bos", [False, True])
-def test_base_without_chatml_tokens(own_bos):
-    made = ready(byte_level(None, [], own_bos=own_bos))
-    row = made.demonstration(Demonstration((Message("system", "Be kind."), *CHAT)))
-    assert made.tokenizer.decode(row.input_ids) == ("<bos>" if own_bos else "") + (
-        "System: Be kind.<eos>User: Hi.<eos>Assistant: First answer.<eos>User: And?<eos>Assistant: Second answer.<eos>")
-    assert trained(made) == [" First answer.<eos>", " Second answer.<eos>"]
-    assert made.tokenizer.decode(made.prompt(CHAT[:1])).endswith("User: Hi.<eos>Assistant:")
-
-
-def test_base_template_has_no_form_for_tools():
-    call = ({"type": "function", "function": {"name": "f", "arguments": {}}},)
-    with pytest.raises(BadRow, match="tools-not-supported"):
-        ready(byte_level(None, [])).demonstration(Demonstration((CHAT[0], Message("assistant", "", call))))
-
-
-def test_base_without_end_token():
-    tokenizer = byte_level(None, [])
-    tokenizer.eos_token = None
-    with pytest.raises(Refused, match="neither a chat template nor an end token"):
-        prepare_tokenizer(tokenizer)
-
-
-def test_marks_that_are_no_tokens_are_refused():
-    with pytest.raises(Refused, match="does not end the assistant's turn"):
-        prepare_tokenizer(byte_level(CHATML, []))
-
-
-def test_chatml_tokens_added_by_name():
-    tokenizer = byte_level(None, [])
-    size = len(tokenizer)
-    made = prepare_tokenizer(tokenizer, add_tokens=["<|im_start|>", "<|im_end|>"])
-    assert made.added == 2 and len(tokenizer) == size + 2 and "vLLM" in made.notes[0]
-    assert trained(Renderer(tokenizer)) == TRAINED["chatml"]
-    again = prepare_tokenizer(tokenizer, add_tokens=["<|im_start|>", "<|im_end|>"])
-    assert again.added == 0 and again.template_fingerprint == made.template_fingerprint
-
-
-# ------------------------------------------------------------------------------------------------------------ pad
-
-
-def test_pad_is_never_the_stop_token():
-    tokenizer = byte_level(CHATML)
-    tokenizer.pad_token = "<|im_end|>"
-    size = len(tokenizer)
-    prepare_tokenizer(tokenizer)
-    assert tokenizer.pad_token == "<pad>" and len(tokenizer) == size
-
-
-def test_pad_prefers_unknown_then_reserved():
-    tokenizer = metaspace(MISTRAL, ["[INST]", "[/INST]", "<reserved_1>"])
-    prepare_tokenizer(tokenizer)
-    assert tokenizer.pad_token == "<unk>"
-    tokenizer = byte_level(CHATML, ["<|im_start|>", "<|im_end|>", "<|reserved_1|>"], pad=None)
-    tokenizer.add_special_tokens({"pad_token": "<eos>"})
-    prepare_tokenizer(tokenizer)
-    assert tokenizer.pad_token in ("<pad>", "<|reserved_1|>")
-
-
-def test_pad_of_a_tokenizer_with_one_special_token():
-    """As GPT-2: one token that begins and ends everything. A byte that no text holds pads, and nothing is added."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(["<|endoftext|>", *alphabet])}, merges=[]))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    core.add_special_tokens(["<|endoftext|>"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<|endoftext|>", eos_token="<|endoftext|>",
-                                        unk_token="<|endoftext|>")
-    size = len(tokenizer)
-    made = ready(tokenizer)
-    assert made.pad_id not in made.stop_ids and len(tokenizer) == size
-    assert trained(made) == [" First answer.<|endoftext|>", " Second answer.<|endoftext|>"]
-
-
-def test_unprepared_tokenizers_are_refused():
-    with pytest.raises(Refused, match="prepare_tokenizer"):
-        Renderer(byte_level(None, []))
-    tokenizer = byte_level(CHATML)
-    tokenizer.pad_token = "<|im_end|>"
-    with pytest.raises(Refused, match="prepare_tokenizer"):
-        Renderer(tokenizer)
+    assert made.completion_text(row.input_ids[len(made.prompt(CHAT[:-1])) :]) == "Second answer."
 
 
 # ----------------------------------------------------------------------------------------------------- text, cutting
@@ -263,16 +201,24 @@ def test_tokens_that_would_merge_across_the_border():
     made = ready(byte_level(CHATML))
     row = made.comparison(pair("\nYes.", "No."))
     assert row.prompt_ids == made.prompt(CHAT[:3])
-    assert made.tokenizer.decode(row.chosen_ids) == "\nYes.<|im_end|>" and made.tokenizer.decode(row.rejected_ids) == "No.<|im_end|>"
+    assert (
+        made.tokenizer.decode(row.chosen_ids) == "\nYes.<|im_end|>"
+        and made.tokenizer.decode(row.rejected_ids) == "No.<|im_end|>"
+    )
     assert made.counts == {"border-split": 1} and "encoded apart" in made.remarks()[0]
 
 
 def test_border_is_cut_where_encoding_apart_would_change_the_text():
     """A Metaspace tokenizer writes a blank before what it encodes apart, so the answer begins where the ids part."""
-    made = ready(metaspace("{% for m in messages %}{% if m['role'] == 'user' %}{{ 'Q: ' + m['content'] + ' A: ' }}{% else %}"
-                           "{{ m['content'] + eos_token }}{% endif %}{% endfor %}"))
-    row = made.comparison(pair("a cat", "the dog", prompt=CHAT[:1]))
-    whole = [made.conversation((CHAT[0], Message("assistant", words))) for words in ("a cat", "the dog")]
+    made = ready(
+        metaspace(
+            "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'Q: ' + m['content'] + ' A: ' }}{% else %}"
+            "{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+        )
+    )
+    row = made.comparison(pair("a cat", "no", prompt=CHAT[:1]))  # the blank merges with "a", not with "n"
+    whole = [made.conversation((CHAT[0], Message("assistant", words))) for words in ("a cat", "no")]
+    assert len(row.prompt_ids) == len(made.prompt(CHAT[:1])) - 1
     assert [row.prompt_ids + row.chosen_ids, row.prompt_ids + row.rejected_ids] == whole
     assert made.prompt(CHAT[:1])[: len(row.prompt_ids)] == row.prompt_ids and made.counts["border-cut"] > 0
 
@@ -282,7 +228,9 @@ def test_border_is_cut_where_encoding_apart_would_change_the_text():
 
 def test_system_prompt_of_the_run():
     made = ready(byte_level(CHATML), system="Be kind.")
-    assert made.tokenizer.decode(made.prompt(CHAT[:1])).startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user")
+    assert made.tokenizer.decode(made.prompt(CHAT[:1])).startswith(
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user"
+    )
     own = (Message("system", "Be brief."), *CHAT)
     assert "Be kind." not in made.tokenizer.decode(made.conversation(own))
     with pytest.raises(Refused, match="data.system"):
@@ -316,10 +264,17 @@ def test_options_make_the_same_renderer_again():
 def test_fingerprint_changes_with_what_changes_ids():
     tokenizer = byte_level(CHATML)
     plain = ready(tokenizer)
-    prints = {plain.fingerprint, Renderer(tokenizer, system="Be kind.").fingerprint, Renderer(tokenizer, thinking="off").fingerprint,
-              ready(byte_level(LLAMA)).fingerprint, ready(byte_level(CHATML, own_bos=True, pad="<bos>")).fingerprint}
+    prints = {
+        plain.fingerprint,
+        Renderer(tokenizer, system="Be kind.").fingerprint,
+        Renderer(tokenizer, thinking="off").fingerprint,
+        ready(byte_level(LLAMA)).fingerprint,
+        ready(byte_level(CHATML, own_bos=True, pad="<bos>")).fingerprint,
+    }
     assert len(prints) == 5
-    assert {Renderer(tokenizer, max_length=7).fingerprint, Renderer(tokenizer, train_on="last").fingerprint} == {plain.fingerprint}
+    assert {Renderer(tokenizer, max_length=7).fingerprint, Renderer(tokenizer, train_on="last").fingerprint} == {
+        plain.fingerprint
+    }
     assert ready(byte_level(CHATML)).fingerprint == plain.fingerprint
 
 
@@ -348,7 +303,11 @@ def test_preparing_twice_changes_nothing():
     first, template = prepare_tokenizer(tokenizer), tokenizer.chat_template
     second = prepare_tokenizer(tokenizer)
     assert (tokenizer.chat_template, second.template_fingerprint, second.stop_ids, second.special_tokens) == (
-        template, first.template_fingerprint, first.stop_ids, first.special_tokens)
+        template,
+        first.template_fingerprint,
+        first.stop_ids,
+        first.special_tokens,
+    )
     assert first.special_tokens["stop"] == ["<|im_end|>", "<eos>"] and first.special_tokens["pad"] == "<pad>"
     json.dumps(first.special_tokens)
 
@@ -385,13 +344,17 @@ def test_messages_the_template_refuses():
 def test_completion_text_stops_at_the_first_stop_token():
     made = ready(byte_level(CHATML))
     ids = made.tokenizer("Yes.<|im_end|>\n<|im_start|>user", add_special_tokens=False)["input_ids"]
-    assert made.completion_text(ids) == "Yes." and made.completion_text([]) == "" and made.completion_text(ids[:2]) == "Ye"
+    assert (
+        made.completion_text(ids) == "Yes." and made.completion_text([]) == "" and made.completion_text(ids[:2]) == "Ye"
+    )
 
 
 def test_rendering_does_not_import_torch():
-    code = ("import sys; from tests import tiny; from data_recipes.render import *; from data_recipes.records import *\n"
-            "import data_recipes.render; assert 'transformers' not in sys.modules\n"
-            "t = tiny.tokenizer(None); prepare_tokenizer(t); r = Renderer(t)\n"
-            "r.demonstration(Demonstration((Message('user', 'a'), Message('assistant', 'b'))))\n"
-            "assert 'torch' not in sys.modules and 'trl' not in sys.modules")
+    code = (
+        "import sys; from tests import tiny; from data_recipes.render import *; from data_recipes.records import *\n"
+        "import data_recipes.render; assert 'transformers' not in sys.modules\n"
+        "t = tiny.tokenizer(None); prepare_tokenizer(t); r = Renderer(t)\n"
+        "r.demonstration(Demonstration((Message('user', 'a'), Message('assistant', 'b'))))\n"
+        "assert 'torch' not in sys.modules and 'trl' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,8 +11,12 @@ from data_recipes.render import Renderer, prepare_tokenizer
 from tests.tiny_tokenizers import pieces
 
 MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"
-CHAT = (Message("user", "Tell a story."), Message("assistant", "Once upon a time."), Message("user", "More."),
-        Message("assistant", "The end."))
+CHAT = (
+    Message("user", "Tell a story."),
+    Message("assistant", "Once upon a time."),
+    Message("user", "More."),
+    Message("assistant", "The end."),
+)
 
 
 def prepared(name: str) -> tuple[Renderer, list[str]]:
@@ -29,16 +33,17 @@ def test_stories_gets_the_plain_template():
     made, notes = prepared("stories-260k")
     row = made.demonstration(Demonstration(CHAT))
     words = "".join(made.tokenizer.convert_ids_to_tokens(row.input_ids)).replace("▁", " ")
-    assert words == ("<s> User: Tell a story.</s> Assistant: Once upon a time.</s> User: More.</s>"
-                     " Assistant: The end.</s>")
+    assert words == (
+        "<s> User: Tell a story.</s> Assistant: Once upon a time.</s> User: More.</s> Assistant: The end.</s>"
+    )
     assert row.input_ids[: len(made.prompt(CHAT[:3]))] == made.prompt(CHAT[:3])
     assert row.input_ids.count(1) == 1 and row.input_ids[-1] == 2 and made.pad_id == 0 and made.stop_ids == [2]
-    assert made.completion_text(row.input_ids[len(made.prompt(CHAT[:3])):]) == "The end."
+    assert made.completion_text(row.input_ids[len(made.prompt(CHAT[:3])) :]) == "The end."
     assert any("plain text" in note for note in notes)
 
 
 def test_craftgpt_ends_its_turns_with_what_begins_the_users():
-    """Its one mark [inst] is BOS, EOS and the user's header, and its template has no marks: found by prefixes, exactly."""
+    """Its one mark [inst] is BOS, EOS and the user's header; without generation marks, turns are found by prefixes."""
     made, notes = prepared("craftgpt-5m")
     row = made.demonstration(Demonstration(CHAT))
     stop = made.tokenizer.convert_tokens_to_ids("[inst]")

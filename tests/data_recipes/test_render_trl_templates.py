@@ -47,18 +47,31 @@ PLAIN = {
     "qwen3_instruct_2507": ("", "<|im_end|>"),
     "qwen3_vl": ("", "<|im_end|>"),
 }
-# an opened <think> in the generation prompt, and "\n\n" as one token: the earlier answer's first token is the merged one
+# the prompt opens a <think>, and "\n\n" is one token: an earlier answer's first token is the merged one
 OPENED = ["qwen3_5_think", "qwen3_6", "qwen3_8"]
 OFF = {  # thinking: off; the empty block stands in the prompt and carries no loss
     "glm4moe": ("\n", "<|user|>"),
-    **{name: ("", "<|im_end|>") for name in (
-        "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8", "nemotron_3_nano", "nemotron_3_super",
-        "nemotron_3_ultra", "nemotron_3_5_lightning", "qwen2_5", "lfm2_2_5")},
+    **dict.fromkeys(
+        (
+            "qwen3",
+            "qwen3_5_nothink",
+            "qwen3_5_think",
+            "qwen3_6",
+            "qwen3_8",
+            "nemotron_3_nano",
+            "nemotron_3_super",
+            "nemotron_3_ultra",
+            "nemotron_3_5_lightning",
+            "qwen2_5",
+            "lfm2_2_5",
+        ),
+        ("", "<|im_end|>"),
+    ),
 }
 REASONED = {  # thinking: template, rows with reasoning: what is trained in the last turn
     "deepseek_r1_distill": "Hmm two.\n</think>\n\nSecond answer.<｜end▁of▁sentence｜>",
     "gptoss": "<|channel|>analysis<|message|>Hmm two.<|end|><|start|>assistant<|channel|>final<|message|>"
-              "Second answer.<|return|>",
+    "Second answer.<|return|>",
     "glm4moe": "\n<think>Hmm two.</think>\nSecond answer.<|user|>",
     "lfm2_2_5": "<think>Hmm two.</think>Second answer.<|im_end|>",
     "nemotron_3_nano": "Hmm two.\n</think>\nSecond answer.<|im_end|>",
@@ -71,34 +84,68 @@ REASONED = {  # thinking: template, rows with reasoning: what is trained in the 
 CALLED = {  # a tool call, its result, an answer: what is trained
     "gemma4": ['<|tool_call>call:get{key:<|"|>val<|"|>}<tool_call|><|tool_response>', "Done.<turn|>"],
     "gemma4_v2": ['<|tool_call>call:get{key:<|"|>val<|"|>}<tool_call|><turn|>', "Done.<turn|>"],
-    "glm4moe": ["\n<think></think>\n<tool_call>get\n<arg_key>key</arg_key>\n<arg_value>val</arg_value>\n</tool_call>"
-                "<|observation|>", "\n<think></think>\nDone.<|user|>"],
-    "gptoss": [' to=functions.get<|channel|>commentary json<|message|>{"key": "val"}<|call|>',
-               "<|channel|>final<|message|>Done.<|return|>"],
+    "glm4moe": [
+        "\n<think></think>\n<tool_call>get\n<arg_key>key</arg_key>\n<arg_value>val</arg_value>\n</tool_call>"
+        "<|observation|>",
+        "\n<think></think>\nDone.<|user|>",
+    ],
+    "gptoss": [
+        ' to=functions.get<|channel|>commentary json<|message|>{"key": "val"}<|call|>',
+        "<|channel|>final<|message|>Done.<|return|>",
+    ],
     "lfm2_v2": ["<|tool_call_start|>[get(key='val')]<|tool_call_end|><|im_end|>", "Done.<|im_end|>"],
     "llama3_1": ['{"name": "get", "parameters": {"key": "val"}}<|eot_id|>', "Done.<|eot_id|>"],
     "llama3_2": ['{"name": "get", "parameters": {"key": "val"}}<|eot_id|>', "Done.<|eot_id|>"],
     "qwen2_5": ['<tool_call>\n{"name": "get", "arguments": {"key": "val"}}\n</tool_call><|im_end|>', "Done.<|im_end|>"],
-    "qwen3": ['<think>\n\n</think>\n\n<tool_call>\n{"name": "get", "arguments": {"key": "val"}}\n</tool_call><|im_end|>',
-              "<think>\n\n</think>\n\nDone.<|im_end|>"],
-    "qwen3_5_nothink": ["<tool_call>\n<function=get>\n<parameter=key>\nval\n</parameter>\n</function>\n</tool_call>"
-                        "<|im_end|>", "Done.<|im_end|>"],
-    "muse_glimmer": [' to=get<|message|><atem:function_calls>\n<atem:invoke name="get">\n<atem:parameter name="key">val'
-                     "</atem:parameter>\n</atem:invoke>\n</atem:function_calls><|eot|>", " to=user<|message|>Done.<|eot|>"],
+    "qwen3": [
+        '<think>\n\n</think>\n\n<tool_call>\n{"name": "get", "arguments": {"key": "val"}}\n</tool_call><|im_end|>',
+        "<think>\n\n</think>\n\nDone.<|im_end|>",
+    ],
+    "qwen3_5_nothink": [
+        "<tool_call>\n<function=get>\n<parameter=key>\nval\n</parameter>\n</function>\n</tool_call><|im_end|>",
+        "Done.<|im_end|>",
+    ],
+    "muse_glimmer": [
+        ' to=get<|message|><atem:function_calls>\n<atem:invoke name="get">\n<atem:parameter name="key">val'
+        "</atem:parameter>\n</atem:invoke>\n</atem:function_calls><|eot|>",
+        " to=user<|message|>Done.<|eot|>",
+    ],
 }
 NO_TOOLS = ["cohere", "cohere2", "gemma", "gemma3", "lfm2", "llama3", "phi3", "phi3_5"]
 IMAGES = ["idefics3", "llava_next", "smolvlm"]  # take messages as lists of parts
-MUST_REASON = ["deepseek_r1_distill", "deepseekv3", "nemotron_3_nano", "nemotron_3_super", "nemotron_3_ultra",
-               "nemotron_3_5_lightning"]  # open a <think> that rows without reasoning do not have
+MUST_REASON = [
+    "deepseek_r1_distill",
+    "deepseekv3",
+    "nemotron_3_nano",
+    "nemotron_3_super",
+    "nemotron_3_ultra",
+    "nemotron_3_5_lightning",
+]  # open a <think> that rows without reasoning do not have
 
 FIRST, SECOND = "First answer.", "Second answer."
 CHAT = (Message("user", "Hi."), Message("assistant", FIRST), Message("user", "And?"), Message("assistant", SECOND))
 THOUGHT = (*CHAT[:3], Message("assistant", SECOND, thinking="Hmm two."))
 CALL = ({"type": "function", "id": "call00001", "function": {"name": "get", "arguments": {"key": "val"}}},)
-WITH_CALL = (Message("user", "Hi."), Message("assistant", "", CALL),
-             Message("tool", "result", name="get", tool_call_id="call00001"), Message("assistant", "Done."))
-TOOLS = [{"type": "function", "function": {"name": "get", "description": "Gets it.", "parameters": {
-    "type": "object", "properties": {"key": {"type": "string", "description": "A key."}}, "required": ["key"]}}}]
+WITH_CALL = (
+    Message("user", "Hi."),
+    Message("assistant", "", CALL),
+    Message("tool", "result", name="get", tool_call_id="call00001"),
+    Message("assistant", "Done."),
+)
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get",
+            "description": "Gets it.",
+            "parameters": {
+                "type": "object",
+                "properties": {"key": {"type": "string", "description": "A key."}},
+                "required": ["key"],
+            },
+        },
+    }
+]
 
 
 def shipped() -> list[str]:
@@ -121,19 +168,21 @@ def trained(made: Renderer, messages, tools=None) -> list[str]:
 
 
 def check_row(made: Renderer, messages, tools=None) -> None:
-    """What must hold for any row: it ends at a trained stop token, begins with the prompt, and is transformers' text."""
+    """What holds for any row: it ends at a trained stop token, begins with the prompt, is transformers' text."""
     row, tokenizer = made.demonstration(Demonstration(messages, tools)), made.tokenizer
     prompt = made.prompt(messages[:-1], tools)
     assert row.input_ids[: len(prompt)] == prompt
-    assert row.trained[len(prompt)] and not any(row.trained[len(prompt) - 1: len(prompt)])
+    assert row.trained[len(prompt)] and not any(row.trained[len(prompt) - 1 : len(prompt)])
     assert row.input_ids[-1] in made.stop_ids and row.trained[-1]
     assert made.pad_id not in made.stop_ids
     plain = [message.as_dict() for message in messages]
     text = tokenizer.apply_chat_template(plain, tools=tools, tokenize=False, **made._switches.variables)
-    assert text.startswith(tokenizer.decode(row.input_ids)) and text[len(tokenizer.decode(row.input_ids)):].strip() in (
-        "", "<eos>")
+    assert text.startswith(tokenizer.decode(row.input_ids)) and text[
+        len(tokenizer.decode(row.input_ids)) :
+    ].strip() in ("", "<eos>")
     asked = tokenizer.apply_chat_template(
-        plain[:-1], tools=tools, add_generation_prompt=True, **made._switches.variables)["input_ids"]
+        plain[:-1], tools=tools, add_generation_prompt=True, **made._switches.variables
+    )["input_ids"]
     assert asked == prompt
     writes_bos = "bos_token" in tokenizer.chat_template
     assert row.input_ids.count(tokenizer.bos_token_id) == int(writes_bos) and (not writes_bos or row.input_ids[0] == 1)
@@ -163,7 +212,7 @@ def test_last_turn_only(name):
 def test_completion_text_is_what_was_said(name):
     made = renderer(name)
     row = made.conversation(CHAT)
-    assert made.completion_text(row[len(made.prompt(CHAT[:-1])):]) == SECOND
+    assert made.completion_text(row[len(made.prompt(CHAT[:-1])) :]) == SECOND
 
 
 @pytest.mark.parametrize("name", OPENED)
@@ -194,7 +243,9 @@ def test_gpt_oss_ends_answers_by_return_and_never_by_end():
     assert trained(made, CHAT) == [head + FIRST, head + SECOND + "<|return|>"]
     assert tokenizer.convert_ids_to_tokens(made.stop_ids) == ["<|return|>", "<|call|>", "<eos>"]
     assert any("<|end|>" in note and "no loss" in note for note in notes)
-    assert any("2024-07-26" in note for note in notes) and "Current date: 2024-07-26" in tokenizer.decode(made.prompt(CHAT))
+    assert any("2024-07-26" in note for note in notes) and "Current date: 2024-07-26" in tokenizer.decode(
+        made.prompt(CHAT)
+    )
     check_row(made, CHAT)
 
 
@@ -239,6 +290,11 @@ def test_keep_leaves_the_reasoning_of_earlier_turns():
         first, last = trained(renderer(name, thinking="keep"), messages)
         assert "Hmm one." in first and "Hmm two." in last, name
     assert "Hmm one." not in trained(renderer("lfm2_2_5"), messages)[0]
+    # "<think>\n" stands in the prompt of each turn, so in none is it trained
+    assert (
+        trained(renderer("nemotron_3_nano", thinking="keep"), messages)[0]
+        == "Hmm one.\n</think>\nFirst answer.<|im_end|>"
+    )
 
 
 @pytest.mark.parametrize("name", ["glm4moe", "gptoss", "llama3_1"])
@@ -262,16 +318,20 @@ def test_training_template_is_the_one_trl_takes(name):
 
 @pytest.mark.parametrize("name", [name for name in sorted(PLAIN) if name in TAUGHT or has_marks(source(name))])
 def test_mask_lies_within_transformers_own(name):
-    """An independent account: transformers' assistant mask holds ours, and beyond it only headers and what follows stops."""
+    """An independent account: transformers' mask holds ours, and beyond it only headers and what follows stops."""
     made = renderer(name)
     row = made.demonstration(Demonstration(CHAT))
     theirs = made.tokenizer.apply_chat_template(
-        [message.as_dict() for message in CHAT], return_dict=True, return_assistant_tokens_mask=True)
+        [message.as_dict() for message in CHAT], return_dict=True, return_assistant_tokens_mask=True
+    )
     assert theirs["input_ids"][: len(row.input_ids)] == row.input_ids
     flags = theirs["assistant_masks"]
-    assert all(flag for flag, own in zip(flags, row.trained) if own)
-    rest = [token for index, (token, flag) in enumerate(zip(theirs["input_ids"], flags))
-            if flag and not (index < len(row.trained) and row.trained[index])]
+    assert all(flag for flag, own in zip(flags, row.trained, strict=False) if own)
+    rest = [
+        token
+        for index, (token, flag) in enumerate(zip(theirs["input_ids"], flags, strict=False))
+        if flag and not (index < len(row.trained) and row.trained[index])
+    ]
     words = made.tokenizer.decode(rest)
     for held in ("<|start|>assistant", "<think>\n\n</think>\n\n", "<eos>"):
         words = words.replace(held, "")

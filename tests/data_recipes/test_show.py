@@ -44,10 +44,13 @@ def test_cut_rows_say_so():
 def test_comparisons_show_both_answers():
     row = Comparison(ROW.messages[:1], (Message("assistant", "Yes."),), (Message("assistant", "No."),))
     assert row_text(renderer(), row).plain.endswith(
-        "assistant\n\n[chosen]\n«Yes.<|im_end|>»\n[rejected]\n«No.<|im_end|>»")
+        "assistant\n\n[chosen]\n«Yes.<|im_end|>»\n[rejected]\n«No.<|im_end|>»"
+    )
 
 
 def test_counts_table():
-    text = printed(counts_table({"train": {"rows": 1200, "tokens": 34567, "trained": 9, "truncated": 1}}, {"too-long": 3}))
+    text = printed(
+        counts_table({"train": {"rows": 1200, "tokens": 34567, "trained": 9, "truncated": 1}}, {"too-long": 3})
+    )
     assert ["train", "1,200", "34,567", "9", "1"] in [line.split() for line in text.splitlines()]
     assert "rejected: too-long" in text and "trained tokens" in text
