@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from alignment.folding import to_quantised, warn_where_rounding_eats
+from alignment.folding import distance, to_quantised, warn_where_rounding_eats
 from alignment.merge import RECORD, MergeRequest, merge
 from alignment.models import load_policy, load_scorer, outputs
+from alignment.runs import Run
 from alignment.sources import resolve
 from alignment.staging import staged
 from data_recipes.errors import Failed, Refused
@@ -152,6 +154,18 @@ def test_the_card_names_no_path_of_this_machine(made, tmp_path):
 
 def test_no_distance_is_claimed_where_the_base_was_not_quantised(made):
     assert to_quantised(resolve(str(made.run)), None, ROWS, torch.zeros(2), Heard()) is None
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="the distance is then really measured")
+def test_a_run_from_a_quantised_base_merges_into_the_whole_base_and_says_what_was_not_measured(made, tmp_path):
+    run = policy_run(tmp_path / "run", made.base, seed=2)
+    opened = Run.open(run)
+    opened.write(config={**opened.manifest["config"], "model": {"quantisation": "4bit"}})
+    heard = Heard()
+    record = merge(MergeRequest(str(run), tmp_path / "merged"), heard)
+    assert record["quantisation"] == "4bit" and record["compared"]["to_quantised"] is None
+    assert "distance to that model was not measured" in heard.warned[0]
+    assert distance(torch.tensor([2.0, 4.0]), torch.tensor([2.0, 3.0])) == 0.25
 
 
 def test_a_plain_peft_folder_merges_too(made, tmp_path):
