@@ -44,19 +44,29 @@ def expected_calibration_error(confidence_B, correct_B, *, bins: int = BINS, low
 
 
 def reliability(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.5) -> list[dict]:
-    """The reliability diagram's bins that hold rows: from, to, count, mean confidence, accuracy and its Wilson bounds."""
+    """The reliability diagram's bins that hold rows: edges, count, mean confidence, accuracy and its Wilson bounds."""
     confidence_B, correct_B = (np.asarray(x, dtype=np.float64) for x in (confidence_B, correct_B))
     assert confidence_B.shape == correct_B.shape and confidence_B.ndim == 1, (confidence_B.shape, correct_B.shape)
     edges = np.linspace(lowest, 1.0, bins + 1)
     index_B = np.clip(np.searchsorted(edges, confidence_B, side="right") - 1, 0, bins - 1)
-    return [_bin(edges[b], edges[b + 1], confidence_B[index_B == b], correct_B[index_B == b])
-            for b in range(bins) if (index_B == b).any()]
+    return [
+        _bin(edges[b], edges[b + 1], confidence_B[index_B == b], correct_B[index_B == b])
+        for b in range(bins)
+        if (index_B == b).any()
+    ]
 
 
 def _bin(start: float, stop: float, confidence_N, correct_N) -> dict:
     share = wilson(float(correct_N.sum()), len(correct_N))
-    return {"from": float(start), "to": float(stop), "count": len(correct_N), "confidence": float(confidence_N.mean()),
-            "accuracy": share.value, "low": share.low, "high": share.high}
+    return {
+        "from": float(start),
+        "to": float(stop),
+        "count": len(correct_N),
+        "confidence": float(confidence_N.mean()),
+        "accuracy": share.value,
+        "low": share.low,
+        "high": share.high,
+    }
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,9 @@ def bootstrap_mean(values_P, *, seed: int = 0, resamples: int = RESAMPLES, level
         values_P: one number a prompt, shape (P,).
     """
     values_P = _vector(values_P)
-    return bootstrap(values_P.mean, lambda draw_RP: values_P[draw_RP].mean(axis=1), len(values_P), seed, resamples, level)
+    return bootstrap(
+        values_P.mean, lambda draw_RP: values_P[draw_RP].mean(axis=1), len(values_P), seed, resamples, level
+    )
 
 
 def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
@@ -91,8 +93,12 @@ def bootstrap_ratio(sums_P, counts_P, *, seed: int = 0, resamples: int = RESAMPL
 
 
 def bootstrap(
-    value: Callable[[], float], of_draws: Callable[[np.ndarray], np.ndarray], units: int,
-    seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL,
+    value: Callable[[], float],
+    of_draws: Callable[[np.ndarray], np.ndarray],
+    units: int,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
 ) -> Interval:
     """Percentile bootstrap of any statistic.
 

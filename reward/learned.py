@@ -14,16 +14,23 @@ class RewardModel:
 
     Args:
         model: a sequence classification model with one label, on its device.
-        renderer: the reward model's own `data_recipes.render.Renderer`; its `max_length` should be None, since a row that
-            is cut would be scored where nothing was trained.
+        renderer: the reward model's own `data_recipes.render.Renderer`; its `max_length` should be None, since a row
+            that is cut would be scored where nothing was trained.
         batch_size: rows a forward pass.
     """
 
     def __init__(self, model, renderer, *, name: str = "reward model", batch_size: int = 16) -> None:
         self.model, self.renderer, self.name, self.batch_size = model, renderer, name, batch_size
 
-    def __call__(self, prompts: list[Messages], completions: list[Messages], *, stopped: list | None = None,
-                 tools: list | None = None, **columns: list) -> list[float]:
+    def __call__(
+        self,
+        prompts: list[Messages],
+        completions: list[Messages],
+        *,
+        stopped: list | None = None,
+        tools: list | None = None,
+        **columns: list,
+    ) -> list[float]:
         """Scores in the order of the completions; all of them count as stopped where `stopped` is not given."""
         ended = stopped or [True] * len(prompts)
         wanted = tools or [None] * len(prompts)
@@ -31,14 +38,16 @@ class RewardModel:
         return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
 
     def row(self, prompt: Messages, text: str, stopped: bool = True, tools: list | None = None) -> list[int]:
-        """Token ids of prompt and completion. One that ran into the limit has no stop token, and is scored at its last word."""
+        """Token ids of prompt and completion; one cut at the limit has no stop token, and is scored at its end."""
         if not text.strip():  # no row of a chat has an empty turn, but a policy may well say nothing
             return self.renderer.prompt(prompt, tools) + (self.renderer.stop_ids[:1] if stopped else [])
         turns = [*map(_message, prompt), Message("assistant", text)]
         try:
             ids = self.renderer.demonstration(Demonstration(tuple(turns), tools)).input_ids
         except BadRow as error:
-            raise Refused(f"an answer cannot be rendered with this reward model's template ({error})", where=self.name) from error
+            raise Refused(
+                f"an answer cannot be rendered with this reward model's template ({error})", where=self.name
+            ) from error
         return ids if stopped or ids[-1] not in self.renderer.stop_ids else ids[:-1]
 
 

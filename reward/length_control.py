@@ -24,7 +24,9 @@ STEPS = 30
 RESAMPLES = 500
 
 
-def length_controlled(wins_P, differences_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
+def length_controlled(
+    wins_P, differences_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Interval:
     """The rate at equal length, with a percentile bootstrap over prompts that fits each draw anew.
 
     Args:
@@ -53,8 +55,10 @@ def _not_certain(found: Interval, wins_P: np.ndarray) -> Interval:
 
 
 def squash(differences_P) -> np.ndarray:
-    """tanh(difference / std): a few very long answers do not decide the slope. All zero where the difference never varies,
-    since no slope can be told then."""
+    """tanh(difference / std): a few very long answers do not decide the slope.
+
+    All zero where the difference never varies, since no slope can be told then.
+    """
     differences_P = np.asarray(differences_P, dtype=np.float64)
     std = differences_P.std()
     return np.tanh(differences_P / std) if std > 0 else np.zeros_like(differences_P)

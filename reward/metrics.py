@@ -2,8 +2,8 @@
 
     >>> PairwiseAccuracy().compute(predictions=chosen_scores, references=rejected_scores)
 
-Importing this module imports `evaluate` and `datasets`; keep it out of whatever has to start fast. Each result that has an
-interval carries it as `low` and `high` at 95 %.
+Importing this module imports `evaluate` and `datasets`; keep it out of whatever has to start fast. Each result that
+has an interval carries it as `low` and `high` at 95 %.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class OfflineMetric(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         number = datasets.Value("float64")
         return evaluate.MetricInfo(
-            description=self.description, citation=self.citation,
+            description=self.description,
+            citation=self.citation,
             inputs_description=f"\npredictions: {self.predictions}\nreferences: {self.references}",
             features=datasets.Features({"predictions": number, "references": number}),
         )
@@ -66,8 +67,10 @@ class ExpectedCalibrationError(OfflineMetric):
     def _compute(self, predictions, references, bins: int = calibration.BINS) -> dict:
         margins_B = np.asarray(predictions) - np.asarray(references)
         confidence_B, correct_B = calibration.pairwise_confidence(margins_B)
-        return {"ece": calibration.expected_calibration_error(confidence_B, correct_B, bins=bins),
-                "reliability": calibration.reliability(confidence_B, correct_B, bins=bins)}
+        return {
+            "ece": calibration.expected_calibration_error(confidence_B, correct_B, bins=bins),
+            "reliability": calibration.reliability(confidence_B, correct_B, bins=bins),
+        }
 
 
 class WinRate(OfflineMetric):
@@ -103,8 +106,14 @@ class Perplexity(OfflineMetric):
     def _compute(self, predictions, references, seed: int = 0) -> dict:
         loss = intervals.bootstrap_ratio(predictions, references, seed=seed)
         bounds = {name: math.exp(getattr(loss, name)) for name in ("low", "high")}
-        return {"perplexity": math.exp(loss.value), **bounds, "loss": loss.value, "loss_low": loss.low,
-                "loss_high": loss.high, "tokens": int(sum(references))}
+        return {
+            "perplexity": math.exp(loss.value),
+            **bounds,
+            "loss": loss.value,
+            "loss_low": loss.low,
+            "loss_high": loss.high,
+            "tokens": int(sum(references)),
+        }
 
 
 def outcomes(ours_B, theirs_B) -> tuple[np.ndarray, int]:

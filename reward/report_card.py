@@ -13,7 +13,9 @@ from reward.metrics import ExpectedCalibrationError, LongerWins, PairwiseAccurac
 from reward.scalar import score
 
 
-def score_pairs(model, pairs: list[tuple[list[int], list[int]]], *, pad_id: int, batch_size: int = 16) -> tuple[list, list]:
+def score_pairs(
+    model, pairs: list[tuple[list[int], list[int]]], *, pad_id: int, batch_size: int = 16
+) -> tuple[list, list]:
     """Scores of the chosen and of the rejected rows, each row a prompt with its completion as token ids."""
     rows = [row for pair in pairs for row in pair]
     scores = score(model, rows, pad_id=pad_id, batch_size=batch_size)
@@ -28,8 +30,10 @@ def report_card(chosen_B: list[float], rejected_B: list[float], lengths: list[tu
         lengths: (chosen, rejected) lengths of each pair in one unit; characters say the same for every tokenizer.
     """
     if not chosen_B or not len(chosen_B) == len(rejected_B) == len(lengths):
-        raise Refused(f"{len(chosen_B)} chosen, {len(rejected_B)} rejected scores and {len(lengths)} lengths",
-                      expected="the same number of each, at least one")
+        raise Refused(
+            f"{len(chosen_B)} chosen, {len(rejected_B)} rejected scores and {len(lengths)} lengths",
+            expected="the same number of each, at least one",
+        )
     longer_chosen, longer_rejected = zip(*lengths, strict=True)
     margins_B = np.subtract(chosen_B, rejected_B)
     return {
@@ -45,7 +49,7 @@ def report_card(chosen_B: list[float], rejected_B: list[float], lengths: list[tu
 
 
 def slices(chosen_B: list[float], rejected_B: list[float], lengths: list[tuple[int, int]]) -> list[dict]:
-    """Accuracy where the chosen side is the longer, the shorter, or neither, and by thirds of the pair's total length."""
+    """Accuracy where the chosen side is the longer, the shorter, or neither, and by thirds of the pairs' length."""
     wins_B, _ = outcomes(chosen_B, rejected_B)
     lengths_B2 = np.asarray(lengths)
     difference_B, total_B = lengths_B2[:, 0] - lengths_B2[:, 1], lengths_B2.sum(1)
@@ -58,8 +62,11 @@ def slices(chosen_B: list[float], rejected_B: list[float], lengths: list[tuple[i
         f"middle pairs (to {second:.0f})": (total_B > first) & (total_B <= second),
         f"long pairs (above {second:.0f})": total_B > second,
     }
-    return [{"slice": name, "pairs": int(keep_B.sum()), **_accuracy(wins_B[keep_B])}
-            for name, keep_B in kept.items() if keep_B.any()]
+    return [
+        {"slice": name, "pairs": int(keep_B.sum()), **_accuracy(wins_B[keep_B])}
+        for name, keep_B in kept.items()
+        if keep_B.any()
+    ]
 
 
 def _accuracy(wins_B: np.ndarray) -> dict:
@@ -69,8 +76,14 @@ def _accuracy(wins_B: np.ndarray) -> dict:
 
 def _scores(chosen_B, rejected_B, margins_B) -> dict:
     scale = Scale.of([*chosen_B, *rejected_B])
-    return {"chosen_mean": float(np.mean(chosen_B)), "rejected_mean": float(np.mean(rejected_B)), "mean": scale.mean,
-            "std": scale.std, "margin_mean": float(margins_B.mean()), "margin_std": float(margins_B.std())}
+    return {
+        "chosen_mean": float(np.mean(chosen_B)),
+        "rejected_mean": float(np.mean(rejected_B)),
+        "mean": scale.mean,
+        "std": scale.std,
+        "margin_mean": float(margins_B.mean()),
+        "margin_std": float(margins_B.std()),
+    }
 
 
 def _correlation(scores, lengths) -> float | None:

@@ -33,8 +33,11 @@ def makes_rule(factory: Callable[..., RuleFunction]) -> Callable[..., RuleFuncti
 def length_band(low: int = 1, high: int = 100, unit: str = "words") -> RuleFunction:
     """1 within [low, high] words or characters; outside it falls in proportion, and is 0 at nothing or twice `high`."""
     if unit not in ("words", "characters") or not 0 < low <= high:
-        raise Refused(f"a length band of {low} to {high} {unit}", where="reward.rules:length_band",
-                      expected="0 < low <= high and unit 'words' or 'characters'")
+        raise Refused(
+            f"a length band of {low} to {high} {unit}",
+            where="reward.rules:length_band",
+            expected="0 < low <= high and unit 'words' or 'characters'",
+        )
 
     def rule(prompts, completions, **columns) -> list[float]:
         texts = [text_of(completion) for completion in completions]
@@ -51,7 +54,7 @@ def _in_band(length: int, low: int, high: int) -> float:
 
 @makes_rule
 def format_matches(pattern: str, whole: bool = True) -> RuleFunction:
-    """Format: 1 where the regular expression fits the whole text (or is found in it, with whole=False); `.` takes newlines."""
+    """Format: 1 where the pattern fits the whole text (with whole=False: is found in it); `.` takes newlines."""
     try:
         compiled = re.compile(pattern, re.DOTALL)
     except re.error as error:
@@ -68,7 +71,9 @@ def format_matches(pattern: str, whole: bool = True) -> RuleFunction:
 def forbidden_words(words: list[str], ignore_case: bool = True) -> RuleFunction:
     """0 where any of the words (or phrases) stands in the text as a word, 1 elsewhere."""
     if not words or isinstance(words, str):
-        raise Refused("no list of words is given", where="reward.rules:forbidden_words", expected="words=['this', 'that']")
+        raise Refused(
+            "no list of words is given", where="reward.rules:forbidden_words", expected="words=['this', 'that']"
+        )
     # (?<!\w) and not \b: a phrase may begin or end with a sign that is no word character
     pattern = r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)"
     compiled = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
@@ -82,7 +87,9 @@ def forbidden_words(words: list[str], ignore_case: bool = True) -> RuleFunction:
 def exact_answer(prompts, completions, *, answer: list | None = None, **columns) -> list[float]:
     """1 where the completion is the row's `answer`, but for case, spaces and a full stop at the end."""
     if answer is None:
-        raise Refused("the rows have no column 'answer'", where="reward.rules:exact_answer", expected="an answer in each row")
+        raise Refused(
+            "the rows have no column 'answer'", where="reward.rules:exact_answer", expected="an answer in each row"
+        )
     pairs = zip(completions, answer, strict=True)
     return [float(_plain(text_of(completion)) == _plain(str(wanted))) for completion, wanted in pairs]
 
@@ -94,5 +101,7 @@ def _plain(text: str) -> str:
 def stop(prompts, completions, *, stopped: list | None = None, **columns) -> list[float]:
     """1 where the completion ended by itself, 0 where it ran into the limit; `stopped` is given by who generated it."""
     if stopped is None:
-        raise Refused("nothing says which completions stopped", where="reward.rules:stop", expected="the column 'stopped'")
+        raise Refused(
+            "nothing says which completions stopped", where="reward.rules:stop", expected="the column 'stopped'"
+        )
     return [float(value) for value in stopped]

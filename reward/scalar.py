@@ -55,7 +55,9 @@ def pad_right(rows: list[list[int]], pad_id: int, device=None) -> dict[str, torc
     return {"input_ids": input_ids_BT.to(device), "attention_mask": real_BT.to(device)}
 
 
-def padded_equals_alone(model, rows: list[list[int]], tolerance: float = TOLERANCE, *, pad_id: int, device=None) -> float:
+def padded_equals_alone(
+    model, rows: list[list[int]], tolerance: float = TOLERANCE, *, pad_id: int, device=None
+) -> float:
     """Checks that a padded batch scores as each row alone does; returns the largest difference.
 
     Raises:
@@ -68,7 +70,8 @@ def padded_equals_alone(model, rows: list[list[int]], tolerance: float = TOLERAN
     if difference > tolerance:
         raise Failed(
             f"a padded row scores {together[worst]:.6f} in the batch and {alone[worst]:.6f} alone",
-            where=f"row {worst} of {len(rows)}", expected=f"a difference of at most {tolerance:g}",
+            where=f"row {worst} of {len(rows)}",
+            expected=f"a difference of at most {tolerance:g}",
             do="The model's padding token, attention mask or positions are not what its config says.",
         )
     return difference

@@ -1,4 +1,4 @@
-"""What gives a completion a number: a rule of the user's, or a reward model. Both are called as TRL's reward functions are.
+"""What gives a completion a number: a rule of the user's, or a reward model, called as TRL's reward functions are.
 
     scorer(prompts, completions, **columns) -> list[float]
 
@@ -33,7 +33,9 @@ def is_rule(text: str) -> bool:
     """Whether a --reward names `module:function` (with or without settings) and not a run, a folder or a hub id."""
     module, colon, function = text.partition(":")
     names = module.split(".")
-    return bool(colon) and module != "hub" and all(name.isidentifier() for name in names) and function[:1].isidentifier()
+    return (
+        bool(colon) and module != "hub" and all(name.isidentifier() for name in names) and function[:1].isidentifier()
+    )
 
 
 def load_rule(text: str) -> Rule:
@@ -51,13 +53,18 @@ def load_rule(text: str) -> Rule:
     if not callable(found):
         offered = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise Refused(
-            f"the module '{module_name}' has no function '{name}'", where=f"--reward {text}",
+            f"the module '{module_name}' has no function '{name}'",
+            where=f"--reward {text}",
             expected=f"one of {', '.join(sorted(offered)) or 'its functions'}",
         )
     needs_settings = getattr(found, "makes_rule", False)
     if settings is None and needs_settings:
-        raise Refused(f"'{name}' makes a rule from settings", where=f"--reward {text}",
-                      expected=f"{module_name}:{name}{inspect.signature(found)}", do="Write its settings in the brackets")
+        raise Refused(
+            f"'{name}' makes a rule from settings",
+            where=f"--reward {text}",
+            expected=f"{module_name}:{name}{inspect.signature(found)}",
+            do="Write its settings in the brackets",
+        )
     return Rule(text, found if settings is None else _make(found, settings, text))
 
 
@@ -76,8 +83,11 @@ class Rule:
             raise
         except Exception as error:
             row, cause = self._raising_row(prompts, completions, columns, error)
-            raise Failed(f"the rule raised {type(cause).__name__}: {cause}", where=f"--reward {self.name}, {row}",
-                         do="Mend the rule; --debug shows where it raised") from cause
+            raise Failed(
+                f"the rule raised {type(cause).__name__}: {cause}",
+                where=f"--reward {self.name}, {row}",
+                do="Mend the rule; --debug shows where it raised",
+            ) from cause
         return checked(values, completions, name=f"--reward {self.name}")
 
     def _raising_row(self, prompts, completions, columns: dict, error: Exception) -> tuple[str, Exception]:
@@ -98,10 +108,15 @@ def checked(values: Any, completions: list, *, name: str) -> list[float]:
         Failed: not one finite number for each completion; the row is named.
     """
     if values is None or isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise Failed(f"the scorer returned {type(values).__name__}", where=name, expected="a list with a number a completion")
+        raise Failed(
+            f"the scorer returned {type(values).__name__}", where=name, expected="a list with a number a completion"
+        )
     if len(values) != len(completions):
-        raise Failed(f"the scorer returned {len(values)} scores for {len(completions)} completions", where=name,
-                     expected="one number a completion")
+        raise Failed(
+            f"the scorer returned {len(values)} scores for {len(completions)} completions",
+            where=name,
+            expected="one number a completion",
+        )
     return [_number(value, index, completions[index], name) for index, value in enumerate(values)]
 
 
@@ -111,8 +126,11 @@ def _number(value: Any, index: int, completion: Any, name: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise Failed(f"the score is {value!r}", where=f"{name}, row {index + 1} ({shortened(completion)})",
-                     expected="a finite number")
+        raise Failed(
+            f"the score is {value!r}",
+            where=f"{name}, row {index + 1} ({shortened(completion)})",
+            expected="a finite number",
+        )
     return number
 
 
@@ -136,16 +154,22 @@ def _settings(text: str, rest: str) -> tuple[str, dict | None]:
 
 
 def _unreadable(text: str) -> Refused:
-    return Refused("this names no rule", where=f"--reward {text}",
-                   expected="module:function or module:function(key=value, ...) with plain values")
+    return Refused(
+        "this names no rule",
+        where=f"--reward {text}",
+        expected="module:function or module:function(key=value, ...) with plain values",
+    )
 
 
 def _make(factory: Callable, settings: dict, text: str) -> Callable:
     try:
         return factory(**settings)
     except TypeError as error:
-        raise Refused(f"the settings do not fit ({error})", where=f"--reward {text}",
-                      expected=f"{factory.__name__}{inspect.signature(factory)}") from error
+        raise Refused(
+            f"the settings do not fit ({error})",
+            where=f"--reward {text}",
+            expected=f"{factory.__name__}{inspect.signature(factory)}",
+        ) from error
 
 
 def _import(name: str, text: str) -> Any:
@@ -157,5 +181,7 @@ def _import(name: str, text: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a module of the user's may raise anything while it is imported
         missing = isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name)
-        what = f"there is no module '{name}'" if missing else f"importing '{name}' raised {type(error).__name__}: {error}"
+        what = (
+            f"there is no module '{name}'" if missing else f"importing '{name}' raised {type(error).__name__}: {error}"
+        )
         raise Refused(what, where=f"--reward {text}", expected=f"a module in {here} or an installed one") from error

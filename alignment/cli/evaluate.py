@@ -18,7 +18,9 @@ def model_options(function: Callable) -> Callable:
     options = [
         click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps."),
         click.option("--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16."),
-        click.option("--quantisation", default="none", type=click.Choice(["none", "4bit", "8bit"]), help="Of the base weights."),
+        click.option(
+            "--quantisation", default="none", type=click.Choice(["none", "4bit", "8bit"]), help="Of the base weights."
+        ),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a hub model."),
     ]
     for option in reversed(options):
@@ -29,7 +31,9 @@ def model_options(function: Callable) -> Callable:
 def decoding_options(function: Callable) -> Callable:
     """How answers are drawn."""
     options = [
-        click.option("--max-new-tokens", default=256, type=click.IntRange(min=1), metavar="N", help="Tokens at most. [256]"),
+        click.option(
+            "--max-new-tokens", default=256, type=click.IntRange(min=1), metavar="N", help="Tokens at most. [256]"
+        ),
         click.option("--temperature", default=0.0, metavar="NUMBER", help="0 is greedy. [0]"),
         click.option("--top-p", default=1.0, metavar="SHARE", help="Nucleus sampling; 1 is off. [1]"),
         click.option("--top-k", default=0, metavar="N", help="The most probable tokens only; 0 is off. [0]"),
@@ -41,19 +45,32 @@ def decoding_options(function: Callable) -> Callable:
     return function
 
 
-@command("eval", example="""
+@command(
+    "eval",
+    example="""
 align eval runs/reward --data pairs_heldout.jsonl
 align eval runs/sft runs/dpo --data demonstrations_heldout.jsonl
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
 align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.jsonl --reward my_rules:right
-""")
+""",
+)
 @click.argument("models", metavar="RUN...", nargs=-1, required=True)
-@click.option("--data", metavar="FILE|HUB", multiple=True, required=True, help="Held-out rows; may be given several times.")
-@click.option("--reward", "rewards", metavar="RUN|MODULE:FUNCTION", multiple=True, help="What scores answers; may be repeated.")
+@click.option(
+    "--data", metavar="FILE|HUB", multiple=True, required=True, help="Held-out rows; may be given several times."
+)
+@click.option(
+    "--reward", "rewards", metavar="RUN|MODULE:FUNCTION", multiple=True, help="What scores answers; may be repeated."
+)
 @click.option("--base", is_flag=True, help="Add the base model of the first run as an arm.")
 @click.option("--kind", type=click.Choice(KINDS), help="What the rows are, where it cannot be told.")
 @click.option("--format", "row_format", default="auto", metavar="NAME", help="Format of the rows. [auto]")
-@click.option("--max-rejected", default=0.0, type=click.FloatRange(0, 1), metavar="SHARE", help="Share of bad rows that may be dropped.")
+@click.option(
+    "--max-rejected",
+    default=0.0,
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Share of bad rows that may be dropped.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First rows only.")
 @click.option("--batch-size", default=16, type=click.IntRange(min=1), metavar="N", help="Rows at once. [16]")
 @click.option("--output", metavar="DIR", help="Write result.json and samples.jsonl there.")
@@ -63,10 +80,10 @@ align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.js
 def eval_command(**options: Any) -> dict[str, Any]:
     """Measure runs, folders or hub models on held-out rows, with intervals.
 
-    Reward runs are measured on pairs: accuracy, calibration, and the accuracy of "the longer one wins" beside it. Policies
-    are measured on demonstrations (loss, perplexity), and on prompts where a --reward scores their answers: means, win rates
-    over the first RUN, the same at equal length. RUN,RUN,... are seeds of one run and make one row with a spread; NAME=RUN
-    gives it a name.
+    Reward runs are measured on pairs: accuracy, calibration, and the accuracy of "the longer one wins" beside it.
+    Policies are measured on demonstrations (loss, perplexity), and on prompts where a --reward scores their answers:
+    means, win rates over the first RUN, the same at equal length. RUN,RUN,... are seeds of one run and make one row
+    with a spread; NAME=RUN gives it a name.
     """
     from alignment import preflight
     from alignment.evaluate.evaluation import evaluate
@@ -87,32 +104,44 @@ def question(options: dict[str, Any]) -> Any:
     from alignment.decoding import Decoding
     from alignment.evaluate.evaluation import Question
 
-    same = {key: options[key] for key in ("models", "data", "rewards", "base", "samples", "batch_size", "limit", "kind", "max_rejected")}
+    same = {
+        key: options[key]
+        for key in ("models", "data", "rewards", "base", "samples", "batch_size", "limit", "kind", "max_rejected")
+    }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     how = {key: options[key] for key in ("device", "dtype", "quantisation", "trust_remote_code")}
     output = Path(options["output"]).expanduser() if options["output"] else None
     return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=how)
 
 
-@command("report", example="""
+@command(
+    "report",
+    example="""
 align report runs/dpo
 align report runs/sft runs/reward runs/dpo --result eval/result.json --output report/
-""")
+""",
+)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option("--result", "results", metavar="FILE", multiple=True, help="result.json of align eval; may be given several times.")
+@click.option(
+    "--result", "results", metavar="FILE", multiple=True, help="result.json of align eval; may be given several times."
+)
 @click.option("--output", metavar="DIR", help="Folder for the report of several runs.")
-@click.option("--samples", default=4, type=click.IntRange(min=0), metavar="N", help="Answers to draw for one run's report. [4]")
+@click.option(
+    "--samples", default=4, type=click.IntRange(min=0), metavar="N", help="Answers to draw for one run's report. [4]"
+)
 @model_options
 @output_options
 def report_command(**options: Any) -> dict[str, Any]:
     """Write a page of curves, data, samples and lineage.
 
-    One RUN: into its private/report.html, which `align export` never takes. Several: one page into --output, with the figure
-    of what was measured. The pages load nothing from anywhere.
+    One RUN: into its private/report.html, which `align export` never takes. Several: one page into --output, with the
+    figure of what was measured. The pages load nothing from anywhere.
     """
     from alignment.evaluate.report import report
 
     how = {key: options[key] for key in ("device", "dtype", "quantisation", "trust_remote_code")}
     output = Path(options["output"]).expanduser() if options["output"] else None
     ui = make_ui(options["as_json"])
-    return report(options["runs"], results=options["results"], output=output, samples=options["samples"], how=how, ui=ui)
+    return report(
+        options["runs"], results=options["results"], output=output, samples=options["samples"], how=how, ui=ui
+    )

@@ -16,8 +16,8 @@ from alignment.sources import Source, base_of, resolve
 class Arm:
     """A row of the result.
 
-    name: what it is called in tables. members: its seeds, one or more. dressed_as: the run whose tokenizer and template the
-    model is used with; only for the base arm, which has no template of its own.
+    name: what it is called in tables. members: its seeds, one or more. dressed_as: the run whose tokenizer and
+    template the model is used with; only for the base arm, which has no template of its own.
     """
 
     name: str
@@ -72,8 +72,11 @@ def tidy(text: str) -> str:
 def finished(source: Source) -> Source:
     """The source itself. Raises Refused where it is a run that is not completed."""
     if source.kind == "run" and (state := Run.open(source.path).state) != "completed":
-        raise Refused(f"this run is {state}, not completed", where=source.text,
-                      do="Run the command that makes it again; it continues where it stopped.")
+        raise Refused(
+            f"this run is {state}, not completed",
+            where=source.text,
+            do="Run the command that makes it again; it continues where it stopped.",
+        )
     return source
 
 
@@ -90,8 +93,12 @@ def base_source(source: Source) -> Source:
         return Source(text=recorded["id"], kind="hub", hub_id=recorded["id"], revision=recorded.get("revision"))
     if recorded.get("path"):
         return resolve(os.path.abspath(source.path / recorded["path"]))
-    raise Refused(f"'{source.text}' does not say what its base is", where="--base", expected="a run or an adapter as the first model",
-                  do="Name the base itself as one of the models.")
+    raise Refused(
+        f"'{source.text}' does not say what its base is",
+        where="--base",
+        expected="a run or an adapter as the first model",
+        do="Name the base itself as one of the models.",
+    )
 
 
 def ancestors(source: Source) -> list[Run]:

@@ -18,7 +18,7 @@ from alignment.evaluate.compare import spread
 
 
 def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -> dict:
-    """One arm's cards, a card a member, and its accuracy: the members' mean, with an interval over pairs and their spread."""
+    """One arm: a card for each member, and the members' mean accuracy with an interval over pairs and their spread."""
     from alignment.models import load_scorer
 
     lengths = [(_length(pair.chosen), _length(pair.rejected)) for pair in pairs]
@@ -31,19 +31,30 @@ def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -
         wins.append(outcomes(chosen_B, rejected_B)[0])
         del loaded
         gc.collect()  # the next model needs the room
-    return {"name": arm.name, "members": [member.text for member in arm.members], "cards": cards, **summary(cards, wins)}
+    return {
+        "name": arm.name,
+        "members": [member.text for member in arm.members],
+        "cards": cards,
+        **summary(cards, wins),
+    }
 
 
 def summary(cards: list[dict], wins_MB: list) -> dict:
     """Over the members: accuracy, and the means of what has no interval. One member's accuracy is its card's."""
-    accuracy = {"value": cards[0]["accuracy"]["accuracy"], **{key: cards[0]["accuracy"][key] for key in ("low", "high", "n")}}
+    accuracy = {
+        "value": cards[0]["accuracy"]["accuracy"],
+        **{key: cards[0]["accuracy"][key] for key in ("low", "high", "n")},
+    }
     if len(cards) > 1:
         accuracy = mean_or_share(np.mean(wins_MB, axis=0)).as_dict()
     longer = cards[0]["longer_wins"]
-    return {"accuracy": accuracy, "spread": spread([card["accuracy"]["accuracy"] for card in cards]),
-            "longer_wins": {"value": longer["accuracy"], **{key: longer[key] for key in ("low", "high", "n")}},
-            "loss": float(np.mean([card["loss"] for card in cards])),
-            "ece": float(np.mean([card["calibration"]["ece"] for card in cards]))}
+    return {
+        "accuracy": accuracy,
+        "spread": spread([card["accuracy"]["accuracy"] for card in cards]),
+        "longer_wins": {"value": longer["accuracy"], **{key: longer[key] for key in ("low", "high", "n")}},
+        "loss": float(np.mean([card["loss"] for card in cards])),
+        "ece": float(np.mean([card["calibration"]["ece"] for card in cards])),
+    }
 
 
 def score_member(loaded: Any, pairs: list, *, batch_size: int) -> tuple[list, list]:

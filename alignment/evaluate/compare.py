@@ -1,7 +1,9 @@
-"""From scored answers to a comparison: means, paired differences, win rates, and what length has to do with it. Numpy only.
+"""From scored answers to a comparison: means, paired differences, win rates, and what length has to do with it.
 
-Axes: M members (seeds) of an arm, P prompts, S samples a prompt. Intervals are over prompts; what differs between seeds is
-shown as a spread beside them, since an interval over prompts says nothing about it.
+Only numpy.
+
+Axes: M members (seeds) of an arm, P prompts, S samples a prompt. Intervals are over prompts; what differs between
+seeds is shown as a spread beside them, since an interval over prompts says nothing about it.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from reward.length_control import extrapolated, length_controlled
 class Answers:
     """What one arm answered: arrays of shape (M, P, S).
 
-    lengths: in characters, which mean the same for every tokenizer. tokens: as generated. stopped: whether a stop token ended it.
-    scores: by the name of the reward.
+    lengths: in characters, which mean the same for every tokenizer. tokens: as generated. stopped: whether a stop
+    token ended it. scores: by the name of the reward.
     """
 
     lengths: np.ndarray
@@ -39,12 +41,17 @@ def spread(values_M) -> dict | None:
     values_M = np.asarray(values_M, dtype=np.float64)
     if len(values_M) < 2:
         return None
-    return {"members": values_M.tolist(), "mean": float(values_M.mean()), "std": float(values_M.std(ddof=1)),
-            "min": float(values_M.min()), "max": float(values_M.max())}
+    return {
+        "members": values_M.tolist(),
+        "mean": float(values_M.mean()),
+        "std": float(values_M.std(ddof=1)),
+        "min": float(values_M.min()),
+        "max": float(values_M.max()),
+    }
 
 
 def wins_by_prompt(ours_MPS: np.ndarray, theirs_MPS: np.ndarray) -> np.ndarray:
-    """Share of pairs (one of our answers, one of theirs to the same prompt) that ours wins; a tie counts half. Shape (P,)."""
+    """Share of pairs (our answer, their answer to the same prompt) that ours wins; a tie counts half. Shape (P,)."""
     ours_PK, theirs_PK = _flat(ours_MPS), _flat(theirs_MPS)
     assert ours_PK.shape[0] == theirs_PK.shape[0], (ours_PK.shape, theirs_PK.shape)
     return 0.5 * (1 + np.sign(ours_PK[:, :, None] - theirs_PK[:, None, :])).mean(axis=(1, 2))
@@ -65,13 +72,15 @@ def describe(answers: Answers, *, seed: int) -> dict:
         "rewards": {},
     }
     for name, scores_MPS in answers.scores.items():
-        found["rewards"][name] = {"mean": mean_or_share(by_prompt(scores_MPS), seed=seed).as_dict(),
-                                  "spread": spread(scores_MPS.mean(axis=(1, 2)))}
+        found["rewards"][name] = {
+            "mean": mean_or_share(by_prompt(scores_MPS), seed=seed).as_dict(),
+            "spread": spread(scores_MPS.mean(axis=(1, 2))),
+        }
     return found
 
 
 def against(ours: Answers, theirs: Answers, name: str, *, seed: int) -> dict:
-    """One reward's comparison of an arm with the first one: paired difference, win rate, and the rate at equal length."""
+    """One reward's comparison of an arm with the first: paired difference, win rate, and the rate at equal length."""
     ours_MPS, theirs_MPS = ours.scores[name], theirs.scores[name]
     wins_P = wins_by_prompt(ours_MPS, theirs_MPS)
     longer_P = by_prompt(ours.lengths) - by_prompt(theirs.lengths)

@@ -62,26 +62,35 @@ def charts(rows: list[dict], stage: str) -> list[Chart]:
 
 def series(rows: list[dict], key: str) -> Points:
     """(step, value) of one metric; what is no finite number has no place in a curve."""
-    return [(row["step"], float(row[key])) for row in rows
-            if isinstance(row.get(key), (int, float)) and not isinstance(row[key], bool) and math.isfinite(row[key])]
+    return [
+        (row["step"], float(row[key]))
+        for row in rows
+        if isinstance(row.get(key), (int, float)) and not isinstance(row[key], bool) and math.isfinite(row[key])
+    ]
 
 
-# --------------------------------------------------------------------------------------------------- what these curves say
+# ---------------------------------------------------------------------------------------------- what these curves say
 
 
 def read_loss(points: dict[str, Points]) -> list[str]:
     """Did the loss fall, and does the held-out one still?"""
     said = []
     if len(train := points.get("loss", [])) >= 4:
-        said.append(f"The training loss went from {_mean(train[:_part(train)]):.3f} to {_mean(train[-_part(train):]):.3f}.")
+        said.append(
+            f"The training loss went from {_mean(train[: _part(train)]):.3f} to {_mean(train[-_part(train) :]):.3f}."
+        )
     if len(held := points.get("eval_loss", [])) >= 2:
         step, best = min(held, key=lambda point: point[1])
         last = held[-1][1]
         if last > best * 1.02:
-            said.append(f"The held-out loss was lowest at step {step} ({best:.3f}) and has risen to {last:.3f}: from there on the "
-                        "rows were learned by heart. Fewer epochs or a lower learning rate would do.")
+            said.append(
+                f"The held-out loss was lowest at step {step} ({best:.3f}) and has risen to {last:.3f}: from there on "
+                "the rows were learned by heart. Fewer epochs or a lower learning rate would do."
+            )
         else:
-            said.append(f"The held-out loss ended at {last:.3f}, its lowest is {best:.3f}: no sign of learning by heart.")
+            said.append(
+                f"The held-out loss ended at {last:.3f}, its lowest is {best:.3f}: no sign of learning by heart."
+            )
     return said
 
 
@@ -93,18 +102,22 @@ def read_accuracy(points: dict[str, Points]) -> list[str]:
     if held:
         last = held[-1][1]
         said.append(f"On held-out pairs it ended at {100 * last:.1f} %." + (" That is chance." if last < 0.53 else ""))
-    if held and train and (gap := _mean(train[-_part(train):]) - held[-1][1]) > 0.1:
-        said.append(f"Training pairs are {100 * gap:.0f} points above the held-out ones: the difference was learned by heart.")
+    if held and train and (gap := _mean(train[-_part(train) :]) - held[-1][1]) > 0.1:
+        said.append(
+            f"Training pairs are {100 * gap:.0f} points above the held-out ones: the difference was learned by heart."
+        )
     return said
 
 
 def read_dpo_rewards(points: dict[str, Points]) -> list[str]:
     """Chosen answers that become less likely are DPO's best known failure."""
     chosen = points.get("rewards/chosen", [])
-    if len(chosen) >= 4 and (end := _mean(chosen[-_part(chosen):])) < -0.5:
-        return [f"The chosen answers' reward fell to {end:.2f}: they too became less likely than under the reference, only less so than "
-                "the rejected ones. Look at the samples; a lower learning rate, a larger beta or an SFT term (loss_type sigmoid "
-                "and sft) holds them up."]
+    if len(chosen) >= 4 and (end := _mean(chosen[-_part(chosen) :])) < -0.5:
+        return [
+            f"The chosen answers' reward fell to {end:.2f}: they too became less likely than under the "
+            "reference, only less so than the rejected ones. Look at the samples; a lower learning rate, a larger "
+            "beta or an SFT term (loss_type sigmoid and sft) holds them up."
+        ]
     return []
 
 
@@ -114,7 +127,11 @@ def read_norm(points: dict[str, Points]) -> list[str]:
     if len(values) < 8:
         return []
     middle, most = values[len(values) // 2], values[-1]
-    return [f"The largest norm, {most:.2f}, is {most / middle:.0f} times the usual one."] if middle > 0 and most > 10 * middle else []
+    return (
+        [f"The largest norm, {most:.2f}, is {most / middle:.0f} times the usual one."]
+        if middle > 0 and most > 10 * middle
+        else []
+    )
 
 
 def _part(points: Points) -> int:
@@ -125,44 +142,96 @@ def _mean(points: Points) -> float:
     return sum(value for _, value in points) / len(points)
 
 
-# ------------------------------------------------------------------------------------------------------ what curves there are
+# ---------------------------------------------------------------------------------------------- what curves there are
 
 _BOTH_LOSSES = {"loss": "training", "eval_loss": "held out"}
 _LN2 = (math.log(2), "ln 2: nothing known")
 _PAIR_LOSS = Kind(
-    "Loss", _BOTH_LOSSES, "How surprised the model is by which answer was preferred. It starts at ln 2 = 0.693, a coin's toss, and "
-    "should fall in both curves; where only the training curve falls, the pairs are being learned by heart.", read_loss, _LN2)
-_ACCURACY = {"rewards/accuracies": "training", "eval_rewards/accuracies": "held out", "accuracy": "training", "eval_accuracy": "held out"}
+    "Loss",
+    _BOTH_LOSSES,
+    "How surprised the model is by which answer was preferred. It starts at ln 2 = 0.693, a coin's toss, and "
+    "should fall in both curves; where only the training curve falls, the pairs are being learned by heart.",
+    read_loss,
+    _LN2,
+)
+_ACCURACY = {
+    "rewards/accuracies": "training",
+    "eval_rewards/accuracies": "held out",
+    "accuracy": "training",
+    "eval_accuracy": "held out",
+}
 _CHANCE = (0.5, "chance")
 KINDS: dict[str, list[Kind]] = {
     "sft": [
-        Kind("Loss", _BOTH_LOSSES, "How surprised the model is by the answers, in nats per trained token. It should fall fast, then "
-             "slowly. The held-out curve is the one that counts.", read_loss),
-        Kind("Tokens guessed right", {"mean_token_accuracy": "training", "eval_mean_token_accuracy": "held out"},
-             "Share of trained tokens that were the model's first choice."),
-        Kind("Entropy", {"entropy": "training", "eval_entropy": "held out"}, "How undecided the model is about the next token. It falls "
-             "with the loss; near zero all answers become the same."),
+        Kind(
+            "Loss",
+            _BOTH_LOSSES,
+            "How surprised the model is by the answers, in nats per trained token. It should fall fast, then "
+            "slowly. The held-out curve is the one that counts.",
+            read_loss,
+        ),
+        Kind(
+            "Tokens guessed right",
+            {"mean_token_accuracy": "training", "eval_mean_token_accuracy": "held out"},
+            "Share of trained tokens that were the model's first choice.",
+        ),
+        Kind(
+            "Entropy",
+            {"entropy": "training", "eval_entropy": "held out"},
+            "How undecided the model is about the next token. It falls "
+            "with the loss; near zero all answers become the same.",
+        ),
     ],
     "reward": [
         _PAIR_LOSS,
-        Kind("Accuracy on pairs", _ACCURACY, "Share of pairs whose chosen answer scores higher. Compare it with the 'longer wins' "
-             "accuracy that align eval prints.", read_accuracy, _CHANCE),
-        Kind("Margin", {"margin": "training", "eval_margin": "held out"}, "Chosen minus rejected score: how sure the model is."),
-        Kind("Scores", {"min_reward": "lowest", "mean_reward": "mean", "max_reward": "highest"}, "The range of scores in each batch. Only "
-             "differences are trained, so the mean may wander; reward.center_coefficient holds it."),
+        Kind(
+            "Accuracy on pairs",
+            _ACCURACY,
+            "Share of pairs whose chosen answer scores higher. Compare it with the 'longer wins' "
+            "accuracy that align eval prints.",
+            read_accuracy,
+            _CHANCE,
+        ),
+        Kind(
+            "Margin",
+            {"margin": "training", "eval_margin": "held out"},
+            "Chosen minus rejected score: how sure the model is.",
+        ),
+        Kind(
+            "Scores",
+            {"min_reward": "lowest", "mean_reward": "mean", "max_reward": "highest"},
+            "The range of scores in each batch. Only "
+            "differences are trained, so the mean may wander; reward.center_coefficient holds it.",
+        ),
     ],
     "dpo": [
         _PAIR_LOSS,
-        Kind("Accuracy on pairs", _ACCURACY, "Share of pairs for which the policy prefers the chosen answer more than its reference "
-             "does.", read_accuracy, _CHANCE),
-        Kind("Rewards", {"rewards/chosen": "chosen", "rewards/rejected": "rejected", "rewards/margins": "margin"}, "beta times how much "
-             "more likely an answer became than under the reference. The margin should grow; it is healthy when the chosen curve "
-             "stays near zero or above while the rejected one falls.", read_dpo_rewards, (0.0, "reference")),
+        Kind(
+            "Accuracy on pairs",
+            _ACCURACY,
+            "Share of pairs for which the policy prefers the chosen answer more than its reference does.",
+            read_accuracy,
+            _CHANCE,
+        ),
+        Kind(
+            "Rewards",
+            {"rewards/chosen": "chosen", "rewards/rejected": "rejected", "rewards/margins": "margin"},
+            "beta times how much "
+            "more likely an answer became than under the reference. The margin should grow; it is healthy when the "
+            "chosen curve stays near zero or above while the rejected one falls.",
+            read_dpo_rewards,
+            (0.0, "reference"),
+        ),
     ],
 }
 COMMON = [
-    Kind("Gradient norm", {"grad_norm": "before clipping"}, "The size of each update's gradient. Single peaks are cut by "
-         "training.max_grad_norm; a steady rise announces trouble.", read_norm),
+    Kind(
+        "Gradient norm",
+        {"grad_norm": "before clipping"},
+        "The size of each update's gradient. Single peaks are cut by "
+        "training.max_grad_norm; a steady rise announces trouble.",
+        read_norm,
+    ),
     Kind("Learning rate", {"learning_rate": "learning rate"}, "As scheduled: warm-up, then decay."),
     Kind("Speed", {"tokens_per_second": "tokens per second"}, "Dips are evaluations, checkpoints or a busy machine."),
 ]

@@ -1,7 +1,9 @@
-"""`align eval`: what is asked, what is measured for it, and what has to be said about it. Light until a model is needed.
+"""`align eval`: what is asked, what is measured for it, and what has to be said about it.
 
-Reward runs are measured on held-out pairs; policies on demonstrations (loss), on prompts (answers that rewards score), or on
-both where the rows allow it. The result is one JSON document; `show` prints it.
+Light until a model is needed.
+
+Reward runs are measured on held-out pairs; policies on demonstrations (loss), on prompts (answers that rewards
+score), or on both where the rows allow it. The result is one JSON document; `show` prints it.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ RESULT, SAMPLES = "result.json", "samples.jsonl"
 class Question:
     """One `align eval` command.
 
-    models: `RUN`, `RUN,RUN,...` (seeds of one arm), each maybe with `NAME=`; the first is what the others are compared with.
-    rewards: reward runs and rules. base: whether the first run's base is one more arm. kind: of rows; found out where None.
+    models: `RUN`, `RUN,RUN,...` (seeds of one arm), each maybe with `NAME=`; the first is what the others are
+    compared with.
+    rewards: reward runs and rules. base: whether the first run's base is one more arm. kind: of rows; found out where
+    None.
     how: `models.Loading` arguments.
     """
 
@@ -50,8 +54,12 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.samples > 1 and self.decoding.greedy:
-            raise Refused("several samples at temperature 0 would be the same answer", where="--samples",
-                          expected="a --temperature above 0", do="Take one sample, or sample.")
+            raise Refused(
+                "several samples at temperature 0 would be the same answer",
+                where="--samples",
+                expected="a --temperature above 0",
+                do="Take one sample, or sample.",
+            )
 
 
 def evaluate(question: Question, ui: Any) -> dict:
@@ -64,9 +72,17 @@ def evaluate(question: Question, ui: Any) -> dict:
     compared = lineup.parse(question.models, base=question.base)
     scorers = {text: _reward_source(text) for text in question.rewards}
     kind = settle_kind(question, compared)
-    rows = read_rows(question.data, kind, format=question.format, max_rejected=question.max_rejected, limit=question.limit)
-    head = {"format": FORMAT, "created": now(), "versions": versions(), "kind": kind, "seed": question.decoding.seed,
-            "data": {"sources": rows.ledger.sources, "rows": len(rows.records), "totals": rows.ledger.totals()}}
+    rows = read_rows(
+        question.data, kind, format=question.format, max_rejected=question.max_rejected, limit=question.limit
+    )
+    head = {
+        "format": FORMAT,
+        "created": now(),
+        "versions": versions(),
+        "kind": kind,
+        "seed": question.decoding.seed,
+        "data": {"sources": rows.ledger.sources, "rows": len(rows.records), "totals": rows.ledger.totals()},
+    }
     ui.say(f"{len(rows.records)} {kind} from {', '.join(question.data)}; intervals are at 95 %")
     if kind == "comparisons":
         result, samples = {**head, **measure_rewards(question, compared, rows.records, ui)}, None
@@ -87,7 +103,7 @@ def write_result(output: Path, result: dict, samples: list[dict] | None) -> None
     write_json(output / RESULT, result)
 
 
-# ------------------------------------------------------------------------------------------------------- what fits together
+# ------------------------------------------------------------------------------------------------- what fits together
 
 
 def settle_kind(question: Question, compared: list[Arm]) -> str:
@@ -99,20 +115,29 @@ def settle_kind(question: Question, compared: list[Arm]) -> str:
     heads = [_is_scorer(member) for arm in compared for member in arm.members]
     if all(heads):
         if question.rewards:
-            raise Refused("a reward run is measured on pairs, not by another reward", where="--reward", do="Leave --reward out.")
+            raise Refused(
+                "a reward run is measured on pairs, not by another reward", where="--reward", do="Leave --reward out."
+            )
         return "comparisons"
     if any(heads):
-        raise Refused("reward runs and policies cannot stand in one comparison", where="RUN",
-                      do="Measure the reward run by itself, or give it by --reward.")
+        raise Refused(
+            "reward runs and policies cannot stand in one comparison",
+            where="RUN",
+            do="Measure the reward run by itself, or give it by --reward.",
+        )
     kind = question.kind or kind_of(question.data[0])
     kind = "prompts" if kind == "comparisons" else kind
     if kind == "prompts" and not question.rewards:
-        raise Refused("nothing says what a good answer to these prompts is", where="--reward",
-                      expected="a reward run, or module:function", do="Give --reward, or demonstrations to measure the loss on.")
+        raise Refused(
+            "nothing says what a good answer to these prompts is",
+            where="--reward",
+            expected="a reward run, or module:function",
+            do="Give --reward, or demonstrations to measure the loss on.",
+        )
     return kind
 
 
-# --------------------------------------------------------------------------------------------------------------- reward runs
+# -------------------------------------------------------------------------------------------------------- reward runs
 
 
 def measure_rewards(question: Question, compared: list[Arm], pairs: list, ui: Any) -> dict:
@@ -124,18 +149,27 @@ def measure_rewards(question: Question, compared: list[Arm], pairs: list, ui: An
     return {"task": "rewards", "arms": cards, "overlap": overlaps, "warnings": overlap_warnings(overlaps)}
 
 
-# ------------------------------------------------------------------------------------------------------------------ policies
+# ----------------------------------------------------------------------------------------------------------- policies
 
 
-def measure_policies(question: Question, compared: list[Arm], scorers: dict, kind: str, records: list, ui: Any) -> tuple:
+def measure_policies(
+    question: Question, compared: list[Arm], scorers: dict, kind: str, records: list, ui: Any
+) -> tuple:
     """Losses and scored answers of all arms; returns the result and, where there are answers, the samples."""
     prompts = as_prompts(records) if scorers else []
     if scorers:
-        ui.say(f"decoding: {question.decoding.describe()}; {question.samples} answers a prompt; seed {question.decoding.seed}")
+        ui.say(
+            f"decoding: {question.decoding.describe()}; {question.samples} answers a prompt; "
+            f"seed {question.decoding.seed}"
+        )
     losses, made = run_arms(question, compared, records if kind == "demonstrations" else [], prompts, ui)
     overlaps = evidence.overlap(records, compared)
-    result = {"task": "policies", "baseline": compared[0].name, "overlap": overlaps,
-              "arms": [{"name": arm.name, "members": [member.text for member in arm.members]} for arm in compared]}
+    result = {
+        "task": "policies",
+        "baseline": compared[0].name,
+        "overlap": overlaps,
+        "arms": [{"name": arm.name, "members": [member.text for member in arm.members]} for arm in compared],
+    }
     warnings = overlap_warnings(overlaps)
     if losses:
         describe_losses(result["arms"], losses, question.decoding.seed)
@@ -149,7 +183,9 @@ def measure_policies(question: Question, compared: list[Arm], scorers: dict, kin
     return {**result, "warnings": warnings + reward_warnings(rewards)}, sample_rows(compared, prompts, made, answers)
 
 
-def run_arms(question: Question, compared: list[Arm], demonstrations: list, prompts: list, ui: Any) -> tuple[dict, dict]:
+def run_arms(
+    question: Question, compared: list[Arm], demonstrations: list, prompts: list, ui: Any
+) -> tuple[dict, dict]:
     """Each member is loaded once, measured, and let go before the next; returns losses and completions by arm."""
     from alignment.evaluate import held_out
     from alignment.evaluate.policies import Sampling, answer, load_arm_member
@@ -199,7 +235,7 @@ def load_reward(text: str, source: Any, question: Question) -> Any:
 
 
 def _reward_source(text: str) -> Any:
-    """Where a reward model lies; None for a rule, which is imported at once so that a typing mistake costs no minutes."""
+    """Where a reward model lies; None for a rule, which is imported at once: a typing mistake must cost no minutes."""
     from reward.scorers import is_rule, load_rule
 
     if is_rule(text):
@@ -207,7 +243,9 @@ def _reward_source(text: str) -> Any:
         return None
     source = lineup.finished(lineup.resolve(text))
     if source.kind == "run" and not _is_scorer(source):
-        raise Refused("this run is no reward model", where=f"--reward {text}", expected="a reward run, or module:function")
+        raise Refused(
+            "this run is no reward model", where=f"--reward {text}", expected="a reward run, or module:function"
+        )
     return source
 
 
@@ -220,7 +258,7 @@ def _is_scorer(source: Any) -> bool:
     return is_scorer(source)
 
 
-# ------------------------------------------------------------------------------------------------------------ what is said
+# ------------------------------------------------------------------------------------------------------- what is said
 
 
 def describe_losses(entries: list[dict], losses: dict, seed: int) -> None:
@@ -257,9 +295,13 @@ def reward_warnings(rewards: list[dict]) -> list[str]:
     said = []
     for reward in rewards:
         for tie in reward["why"]:
-            said.append(f"{reward['name']} is a proxy for {tie['arm']}: {tie['why']}. A policy learns to please its proxy")
+            said.append(
+                f"{reward['name']} is a proxy for {tie['arm']}: {tie['why']}. A policy learns to please its proxy"
+            )
     if rewards and all(reward["proxy"] for reward in rewards):
-        said.append("a proxy never stands alone as evidence: add a rule, people's judgement or a reward run from other pairs")
+        said.append(
+            "a proxy never stands alone as evidence: add a rule, people's judgement or a reward run from other pairs"
+        )
     return said
 
 
@@ -268,7 +310,10 @@ def overlap_warnings(overlaps: dict[str, dict]) -> list[str]:
     said = []
     for name, found in overlaps.items():
         if found["rows"]:
-            said.append(f"{name} was trained on the prompts of {found['rows']} of these {found['of']} rows: they are not held out")
+            said.append(
+                f"{name} was trained on the prompts of {found['rows']} of these {found['of']} rows: "
+                "they are not held out"
+            )
         for missing in found["unchecked"]:
             said.append(f"{name}: overlap with {missing['path']} was not checked, {missing['why']}")
     return said
@@ -279,16 +324,23 @@ def tokenizer_warnings(entries: list[dict]) -> list[str]:
     others = [entry["name"] for entry in entries[1:] if entry["held_out"]["difference"] is None]
     if not others:
         return []
-    return [f"{', '.join(others)}: other tokens than {entries[0]['name']}, so compare bits per byte and not the loss per token"]
+    return [
+        f"{', '.join(others)}: other tokens than {entries[0]['name']}, so compare bits per byte, not the loss per token"
+    ]
 
 
 def sample_rows(compared: list[Arm], prompts: list, made: dict, answers: dict) -> list[dict]:
     """One row a prompt with every answer to it and its scores."""
     from alignment.evaluate.policies import as_messages
 
-    return [{"prompt": as_messages(record.messages), **({"columns": record.extra} if record.extra else {}),
-             "answers": [answer for arm in compared for answer in _answers(arm, number, made, answers)]}
-            for number, record in enumerate(prompts)]
+    return [
+        {
+            "prompt": as_messages(record.messages),
+            **({"columns": record.extra} if record.extra else {}),
+            "answers": [answer for arm in compared for answer in _answers(arm, number, made, answers)],
+        }
+        for number, record in enumerate(prompts)
+    ]
 
 
 def _answers(arm: Arm, prompt: int, made: dict, answers: dict) -> list[dict]:
@@ -296,6 +348,15 @@ def _answers(arm: Arm, prompt: int, made: dict, answers: dict) -> list[dict]:
     for member, source in enumerate(arm.members):
         for sample, done in enumerate(made[arm.name][member][prompt]):
             scores = {name: float(values[member, prompt, sample]) for name, values in answers[arm.name].scores.items()}
-            found.append({"arm": arm.name, "model": source.text, "sample": sample, "text": done.text,
-                          "stopped": done.stopped, "tokens": done.tokens, "scores": scores})
+            found.append(
+                {
+                    "arm": arm.name,
+                    "model": source.text,
+                    "sample": sample,
+                    "text": done.text,
+                    "stopped": done.stopped,
+                    "tokens": done.tokens,
+                    "scores": scores,
+                }
+            )
     return found

@@ -1,4 +1,4 @@
-"""Can the result be believed? Prompts that were trained on, and reward models that were trained on the policy's own pairs.
+"""Can the result be believed? Prompts that were trained on, and reward models from the policy's own pairs.
 
 Light: manifests and data files only.
 """
@@ -21,8 +21,10 @@ KINDS = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons",
 
 
 def prompt_key(messages: Sequence[Any]) -> str:
-    """A hash of a conversation's roles and words. System prompts and white space are no part of it: they hide a repetition."""
-    turns = [(turn["role"], turn["content"]) if isinstance(turn, dict) else (turn.role, turn.content) for turn in messages]
+    """A hash of a conversation's roles and words; system prompts and white space would only hide a repetition."""
+    turns = [
+        (turn["role"], turn["content"]) if isinstance(turn, dict) else (turn.role, turn.content) for turn in messages
+    ]
     return sha256_json([[role, " ".join((content or "").split())] for role, content in turns if role != "system"])
 
 
@@ -106,10 +108,14 @@ def proxies(reward: Source, arms: Iterable[Arm]) -> list[dict]:
         runs = [run for member in arm.members for run in ancestors(member)]
         if any(_is(run, card) for run in runs):
             found.append({"arm": arm.name, "why": "it was trained against this reward run"})
-        elif any(run.stage != "sft" and pairs & {entry.get("sha256") for entry in training_sources(run)} for run in runs):
+        elif any(
+            run.stage != "sft" and pairs & {entry.get("sha256") for entry in training_sources(run)} for run in runs
+        ):
             found.append({"arm": arm.name, "why": "it was trained on the same pairs as this reward run"})
     return found
 
 
 def _is(run: Run, card: Run) -> bool:
-    return run.path == card.path or (run.stage == "reward" and run.manifest.get("content_hash") == card.manifest.get("content_hash"))
+    return run.path == card.path or (
+        run.stage == "reward" and run.manifest.get("content_hash") == card.manifest.get("content_hash")
+    )

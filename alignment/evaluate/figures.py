@@ -8,12 +8,14 @@ import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from alignment.evaluate.curves import Chart
+from alignment.evaluate.curves import Chart, Points
 
 INK, GRID, MUTED = "#1f2933", "#e4e7eb", "#7b8794"
 COLOURS = ("#2563eb", "#d97706", "#0f766e", "#9333ea", "#be123c")
 FONT = {"family": ["DejaVu Sans"], "size": 9}
+MOST_POINTS = 500
 METADATA = {"Date": None, "Creator": None}  # so that the same figures give the same bytes
 
 
@@ -21,53 +23,99 @@ def draw(chart: Chart, *, width: float = 5.6, height: float = 2.7) -> Figure:
     """One chart of curves over steps."""
     figure, axes = _sheet(width, height)
     for index, curve in enumerate(chart.curves):
-        steps, values = zip(*curve.points, strict=True)
+        steps, values = zip(*thin(curve.points), strict=True)
         marker = "o" if len(steps) < 20 else None
-        axes.plot(steps, values, color=COLOURS[index % len(COLOURS)], label=curve.label, linewidth=1.4, marker=marker, markersize=3)
+        axes.plot(
+            steps,
+            values,
+            color=COLOURS[index % len(COLOURS)],
+            label=curve.label,
+            linewidth=1.4,
+            marker=marker,
+            markersize=3,
+        )
     if chart.level:
         axes.axhline(chart.level[0], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label=chart.level[1])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_xlabel("optimizer step", fontdict=FONT, color=MUTED)
     if len(chart.curves) > 1 or chart.level:
         axes.legend(frameon=False, prop=FONT, labelcolor=INK)
     return figure
 
 
+def thin(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most `most` points, each the mean of its neighbours: a long run would make a page of many megabytes."""
+    size = -(-len(points) // most)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
+
+
 def draw_bars(panels: list[dict], *, columns: int = 3) -> Figure:
-    """Panels of bars with intervals.
+    """Panels of estimates with intervals: bars for shares, points for what has no natural zero.
 
     Args:
-        panels: title, bars [{label, value, low, high}], and maybe level (value, name) and percent.
+        panels: title, bars [{label, value, low, high}], percent (whether they are shares), and maybe level (value,
+            name). A label has the same colour in every panel; a bar with `muted` is the trivial baseline.
     """
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.9 * lines), layout="constrained")
+    labels = list(dict.fromkeys(bar["label"] for panel in panels for bar in panel["bars"] if not bar.get("muted")))
+    colours = {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(labels)}
     for index, panel in enumerate(panels):
-        _bars(figure.add_subplot(lines, columns, index + 1), panel)
+        axes = figure.add_subplot(lines, columns, index + 1)
+        _style(axes)
+        _marks(axes, panel["bars"], colours, percent=panel["percent"])
+        if panel.get("level"):
+            _level(axes, *panel["level"], scale=100 if panel["percent"] else 1)
+        axes.set_title(textwrap.fill(panel["title"], 36), fontsize=9.5, color=INK, loc="left")
     return figure
 
 
-def _bars(axes: Any, panel: dict) -> None:
-    bars, scale = panel["bars"], 100 if panel.get("percent") else 1
-    values = [scale * bar["value"] for bar in bars]
-    errors = [[scale * (bar["value"] - bar["low"]) for bar in bars], [scale * (bar["high"] - bar["value"]) for bar in bars]]
-    colours = [COLOURS[index % len(COLOURS)] for index in range(len(bars))]
-    axes.bar(range(len(bars)), values, width=0.62, color=colours, alpha=0.85, zorder=2)
-    axes.errorbar(range(len(bars)), values, yerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=4, zorder=3)
-    _style(axes)
-    top = max([*(scale * bar["high"] for bar in bars), 0])
-    for place, (bar, value) in enumerate(zip(bars, values, strict=True)):
-        text = f"{value:.1f} %" if scale == 100 else f"{value:.2f}"
-        axes.annotate(text, (place, scale * bar["high"]), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=9, color=INK)
-    if panel.get("level"):
-        level, name = panel["level"]
-        axes.axhline(scale * level, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(name, (1, scale * level), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
-                      ha="right", fontsize=7.5, color=MUTED)
-    labels = ["\n".join(textwrap.wrap(bar["label"], 16)) for bar in bars]
-    axes.set_xticks(range(len(bars)), labels, fontsize=8.5, color=INK)
+def _marks(axes: Any, bars: list[dict], colours: dict[str, str], *, percent: bool) -> None:
+    scale, places = 100 if percent else 1, range(len(bars))
+    values, lows, highs = ([scale * bar[key] for bar in bars] for key in ("value", "low", "high"))
+    drawn = [MUTED if bar.get("muted") else colours[bar["label"]] for bar in bars]
+    if percent:
+        axes.bar(places, values, width=0.62, color=drawn, alpha=0.85, zorder=2)
+    else:
+        axes.scatter(places, values, s=36, color=drawn, zorder=4)
+    errors = [
+        [v - low for v, low in zip(values, lows, strict=True)],
+        [high - v for v, high in zip(values, highs, strict=True)],
+    ]
+    axes.errorbar(places, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=4, zorder=3)
+    for place, value, high in zip(places, values, highs, strict=True):
+        axes.annotate(
+            f"{value:.1f} %" if percent else f"{value:.2f}",
+            (place, high),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=INK,
+        )
+    axes.set_xticks(places, ["\n".join(textwrap.wrap(bar["label"], 16)) for bar in bars], fontsize=8.5, color=INK)
     axes.set_xlim(-0.6, len(bars) - 0.4)
-    axes.set_ylim(min(0, *(scale * bar["low"] for bar in bars)), top * 1.18 or 1)
-    axes.set_title(textwrap.fill(panel["title"], 34), fontsize=10, color=INK, loc="left")
+    room = 0.25 * (max(highs) - min(lows)) or 1.0
+    axes.set_ylim(*(0, 112) if percent else (min(lows) - room, max(highs) + room))
+    if percent:
+        axes.set_yticks(range(0, 101, 25))
+
+
+def _level(axes: Any, level: float, name: str, *, scale: int) -> None:
+    axes.axhline(scale * level, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=5)
+    axes.annotate(
+        name,
+        (0, scale * level),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 3),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=INK,
+        zorder=5,
+    )
 
 
 def svg_uri(figure: Figure) -> str:

@@ -23,7 +23,7 @@ LOGIT_CELLS = 2**27  # rows x tokens x vocabulary held at once: half a GiB in fl
 
 @dataclass(frozen=True)
 class RowLosses:
-    """Of each row the summed negative log-likelihood in nats, the number of tokens in it, and their bytes of text; shape (R,)."""
+    """Of each row the negative log-likelihood in nats, the number of tokens in it, and their bytes; shape (R,)."""
 
     nats_R: np.ndarray
     tokens_R: np.ndarray
@@ -42,10 +42,19 @@ def measure(loaded: Any, records: list, *, batch_size: int) -> RowLosses:
     limits = [limit for limit in (loaded.options.get("max_length"), context_length(loaded.model)) if limit]
     renderer = loaded.renderer(max_length=min(limits, default=None))
     rows = [_render(renderer, record) for record in records]
-    nats = row_losses(loaded.model, [(row.input_ids, row.trained) for row in rows], pad_id=renderer.pad_id, batch_size=batch_size)
-    texts = [renderer.tokenizer.decode([token for token, kept in zip(row.input_ids, row.trained) if kept]) for row in rows]
-    return RowLosses(np.array(nats), np.array([sum(row.trained[1:]) for row in rows]),
-                     np.array([len(text.encode()) for text in texts]), sum(row.truncated for row in rows))
+    nats = row_losses(
+        loaded.model, [(row.input_ids, row.trained) for row in rows], pad_id=renderer.pad_id, batch_size=batch_size
+    )
+    texts = [
+        renderer.tokenizer.decode([token for token, kept in zip(row.input_ids, row.trained, strict=True) if kept])
+        for row in rows
+    ]
+    return RowLosses(
+        np.array(nats),
+        np.array([sum(row.trained[1:]) for row in rows]),
+        np.array([len(text.encode()) for text in texts]),
+        sum(row.truncated for row in rows),
+    )
 
 
 def _render(renderer: Any, record: Any) -> Any:
@@ -62,7 +71,8 @@ def _render(renderer: Any, record: Any) -> Any:
 def row_losses(model, rows: list[tuple[list[int], list[bool]]], *, pad_id: int, batch_size: int) -> list[float]:
     """-sum over trained positions t of log p(x_t | x_<t) for each row, in nats and float32, in the order of the rows.
 
-    A row's first token is predicted from nothing and never counts. Rows of similar length go together, padded on the right.
+    A row's first token is predicted from nothing and never counts. Rows of similar length go together, padded on the
+    right.
 
     Args:
         rows: token ids and, for each, whether it carries loss.
@@ -70,6 +80,8 @@ def row_losses(model, rows: list[tuple[list[int], list[bool]]], *, pad_id: int, 
     Raises:
         Failed: a loss that is not finite.
     """
+    was_training = model.training
+    model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]), reverse=True)
     losses, start, vocabulary = [0.0] * len(rows), 0, model.config.get_text_config().vocab_size
     while start < len(order):
@@ -81,6 +93,7 @@ def row_losses(model, rows: list[tuple[list[int], list[bool]]], *, pad_id: int, 
                 raise Failed(f"the loss of row {index + 1} is {value}", expected="a finite number")
             losses[index] = value
         start += size
+    model.train(was_training)
     return losses
 
 
@@ -100,15 +113,21 @@ def _batch_losses(model, rows: list[tuple[list[int], list[bool]]], pad_id: int) 
 def describe(members: list[RowLosses], first: list[RowLosses] | None, *, seed: int) -> dict:
     """One arm's held-out figures, its seeds averaged row by row, with the paired difference to the first arm.
 
-    The difference is left out where the two count different tokens: losses per token of two tokenizers are not comparable,
-    but bits per byte are.
+    The difference is left out where the two count different tokens: losses per token of two tokenizers are not
+    comparable, but bits per byte are.
     """
     nats_R = np.mean([member.nats_R for member in members], axis=0)
     tokens_R, bytes_R = members[0].tokens_R, members[0].bytes_R
     found = Perplexity().compute(predictions=nats_R, references=tokens_R, seed=seed)
     each = [float(member.nats_R.sum() / member.tokens_R.sum()) for member in members]
-    result = {"rows": len(nats_R), **found, "spread": spread(each), "truncated": members[0].truncated,
-              "bits_per_byte": bootstrap_ratio(nats_R / math.log(2), bytes_R, seed=seed).as_dict(), "difference": None}
+    result = {
+        "rows": len(nats_R),
+        **found,
+        "spread": spread(each),
+        "truncated": members[0].truncated,
+        "bits_per_byte": bootstrap_ratio(nats_R / math.log(2), bytes_R, seed=seed).as_dict(),
+        "difference": None,
+    }
     if first is not None and np.array_equal(first[0].tokens_R, tokens_R):
         theirs_R = np.mean([member.nats_R for member in first], axis=0)
         result["difference"] = bootstrap_ratio(nats_R - theirs_R, tokens_R, seed=seed).as_dict()

@@ -1,4 +1,4 @@
-"""Pages that stand by themselves: one file, no script, nothing loaded, every text escaped, and a policy that enforces it."""
+"""Pages that stand by themselves: one file, no script, nothing loaded, every text escaped, a policy to enforce it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ HERE = Path(__file__).parent
 
 def render(template: str, **values: Any) -> str:
     """A page from one of the templates beside this file. Its style is allowed by hash, everything else is refused."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     style = (HERE / "page_style.jinja").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     values = {"warnings": [], **values}

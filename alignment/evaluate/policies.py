@@ -1,4 +1,4 @@
-"""Policies: answers to held-out prompts, their scores, and what the comparison says. Needs torch once a model is loaded."""
+"""Policies: answers to held-out prompts, and their scores. Needs torch once a model is loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def load_arm_member(arm: Arm, member: Source, how: dict) -> Any:
     return replace(loaded, tokenizer=tokenizer, preparation=preparation, options=options)
 
 
-def answer(loaded: Any, records: Sequence[Any], sampling: Sampling, on_batch: Callable | None = None) -> list[list[Any]]:
+def answer(
+    loaded: Any, records: Sequence[Any], sampling: Sampling, on_batch: Callable | None = None
+) -> list[list[Any]]:
     """Completions by prompt and sample."""
     from alignment.generation import generate
 
@@ -47,8 +49,16 @@ def answer(loaded: Any, records: Sequence[Any], sampling: Sampling, on_batch: Ca
     prompts = [renderer.prompt(record.messages, record.tools) for record in records for _ in range(sampling.samples)]
     where = [record.where for record in records for _ in range(sampling.samples)]
     settings = {key: value for key, value in sampling.decoding.as_dict().items() if key != "seed"}
-    made = generate(loaded, prompts, **settings, seed=sampling.seeds(len(records)), batch_size=sampling.batch_size,
-                    renderer=renderer, where=where, on_batch=on_batch)
+    made = generate(
+        loaded,
+        prompts,
+        **settings,
+        seed=sampling.seeds(len(records)),
+        batch_size=sampling.batch_size,
+        renderer=renderer,
+        where=where,
+        on_batch=on_batch,
+    )
     return [made[start : start + sampling.samples] for start in range(0, len(made), sampling.samples)]
 
 
@@ -58,11 +68,13 @@ def as_answers(members: list[list[list[Any]]]) -> Answers:
     def array(of: Callable[[Any], float]) -> np.ndarray:
         return np.array([[[of(done) for done in row] for row in member] for member in members], dtype=np.float64)
 
-    return Answers(array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped))
+    return Answers(
+        array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped)
+    )
 
 
 def score_members(scorer: Callable, members: list[list[list[Any]]], records: Sequence[Any]) -> np.ndarray:
-    """Scores of shape (M, P, S). The scorer is called once for each member with all rows, as TRL calls reward functions."""
+    """Scores of shape (M, P, S). The scorer is called once a member with all rows, as TRL calls reward functions."""
     samples = len(members[0][0])
     prompts = [as_messages(record.messages) for record in records for _ in range(samples)]
     columns = columns_of(records, samples)

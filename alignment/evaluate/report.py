@@ -20,15 +20,24 @@ REPORT, FIGURE = "report.html", "figure.png"
 SHOWN_SAMPLES = 6
 
 
-def report(runs: tuple[str, ...], *, results: tuple[str, ...] = (), output: Path | None = None, samples: int = 4,
-           how: dict | None = None, ui: Any) -> dict:
-    """One run's page into its private folder, or the page of several (or of results) into `output`; returns the paths."""
+def report(
+    runs: tuple[str, ...],
+    *,
+    results: tuple[str, ...] = (),
+    output: Path | None = None,
+    samples: int = 4,
+    how: dict | None = None,
+    ui: Any,
+) -> dict:
+    """One run's page into its private folder, or the page of several into `output`; returns the paths written."""
     if len(runs) == 1 and not results and output is None:
         file = run_report(Run.open(runs[0]), samples=samples, how=how or {})
         ui.say(f"written: {file}")
         return {"page": str(file)}
     if output is None:
-        raise Refused("the page of several runs needs a folder", where="--output", expected="a folder to write report.html to")
+        raise Refused(
+            "the page of several runs needs a folder", where="--output", expected="a folder to write report.html to"
+        )
     made = chain_report([Path(run) for run in runs], [read_result(Path(file)) for file in results], output)
     ui.say(f"written: {made['page']}")
     return made
@@ -37,15 +46,19 @@ def report(runs: tuple[str, ...], *, results: tuple[str, ...] = (), output: Path
 def read_result(file: Path) -> dict:
     """A result.json of `align eval`, with its samples where they lie beside it."""
     if not file.is_file():
-        raise Refused(f"there is no file '{file}'", where="--result", expected="result.json as align eval --output writes it")
+        raise Refused(
+            f"there is no file '{file}'", where="--result", expected="result.json as align eval --output writes it"
+        )
     result = json.loads(file.read_text(encoding="utf-8"))
     beside = file.with_name("samples.jsonl")
     if beside.is_file():
-        result["sample_rows"] = [json.loads(line) for line in beside.read_text(encoding="utf-8").splitlines()[:SHOWN_SAMPLES]]
+        result["sample_rows"] = [
+            json.loads(line) for line in beside.read_text(encoding="utf-8").splitlines()[:SHOWN_SAMPLES]
+        ]
     return result
 
 
-# ----------------------------------------------------------------------------------------------------------------- one run
+# ------------------------------------------------------------------------------------------------------------ one run
 
 
 def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
@@ -53,13 +66,25 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
     from alignment.evaluate.samples import gather
 
     manifest = run.manifest
-    words = ("Held-out pairs with the scores of this run." if run.stage == "reward" else
-             "Greedy answers to held-out prompts, before and after this stage.")
+    words = (
+        "Held-out pairs with the scores of this run."
+        if run.stage == "reward"
+        else "Greedy answers to held-out prompts, before and after this stage."
+    )
     page = render(
-        "page_run.jinja", title=f"{run.stage}: {run.path.name}", subtitle=subtitle(run), lineage=lineage(run), charts=drawn(run),
-        metrics=table(sorted((manifest.get("metrics") or {}).items())), data=data_tables(manifest), data_notes=data_notes(manifest),
-        facts=table(facts(manifest)), config=yaml.safe_dump(manifest.get("config"), sort_keys=False, allow_unicode=True),
-        samples_words=words, **gather(run, samples, how or {}))
+        "page_run.jinja",
+        title=run.path.name,
+        subtitle=f"align {run.stage}, {subtitle(run)}",
+        lineage=lineage(run),
+        charts=drawn(run),
+        metrics=table(sorted((manifest.get("metrics") or {}).items())),
+        data=data_tables(manifest),
+        data_notes=data_notes(manifest),
+        facts=table(facts(manifest)),
+        config=yaml.safe_dump(manifest.get("config"), sort_keys=False, allow_unicode=True),
+        samples_words=words,
+        **gather(run, samples, how or {}),
+    )
     write_text(run.private / REPORT, page)
     return run.private / REPORT
 
@@ -75,43 +100,71 @@ def drawn(run: Run) -> list[dict]:
     """The run's charts with their images and words."""
     from alignment.evaluate.figures import draw, svg_uri
 
-    return [{"title": chart.title, "meaning": chart.meaning, "reading": chart.reading, "image": svg_uri(draw(chart))}
-            for chart in charts(read_metrics(run.metrics_file), run.stage)]
+    return [
+        {"title": chart.title, "meaning": chart.meaning, "reading": chart.reading, "image": svg_uri(draw(chart))}
+        for chart in charts(read_metrics(run.metrics_file), run.stage)
+    ]
 
 
 def data_tables(manifest: dict) -> list[dict]:
     """What was read, kept and rejected, by part; and what of it was trained on."""
     parts = manifest.get("data") or {}
-    rows = [(part, found["read"], found["kept"], sum(found["rejected"].values()),
-             ", ".join(f"{count} {reason}" for reason, count in found["rejected"].items())) for part, found in parts.items()]
-    sources = [(part, source["path"], source["format"], source["sha256"][:12]) for part, found in parts.items() for source in found["sources"]]
+    rows = [
+        (
+            part,
+            found["read"],
+            found["kept"],
+            sum(found["rejected"].values()),
+            ", ".join(f"{count} {reason}" for reason, count in found["rejected"].items()),
+        )
+        for part, found in parts.items()
+    ]
+    sources = [
+        (part, source["path"], source["format"], source["sha256"][:12])
+        for part, found in parts.items()
+        for source in found["sources"]
+    ]
     counts = manifest.get("counts") or {}
-    return [table(rows, ("", "read", "kept", "rejected", "why"), "Rows"), table(sources, ("", "file", "format", "SHA-256"), "Files"),
-            table([(name.replace("_", " "), value) for name, value in counts.items()], title="Counts")]
+    return [
+        table(rows, ("", "read", "kept", "rejected", "why"), "Rows"),
+        table(sources, ("", "file", "format", "SHA-256"), "Files"),
+        table([(name.replace("_", " "), value) for name, value in counts.items()], title="Counts"),
+    ]
 
 
 def data_notes(manifest: dict) -> list[str]:
     """What the reader had to say."""
-    return [f"{part}: {note}" for part, found in (manifest.get("data") or {}).items() for note in found.get("notes", [])]
+    return [
+        f"{part}: {note}" for part, found in (manifest.get("data") or {}).items() for note in found.get("notes", [])
+    ]
 
 
 def facts(manifest: dict) -> list[tuple]:
     """Base, adapter, template and machine, one line each."""
     base, adapter = manifest.get("base") or {}, manifest.get("adapter")
     template, hardware = manifest.get("template") or {}, manifest.get("hardware") or {}
-    rows = [("base", base.get("id") or base.get("path")), ("base content", (base.get("hash") or "-")[:12]),
-            ("adapter", f"{adapter['kind']}, rank {adapter['rank']}" if adapter else "none: all weights are tuned"),
-            ("template", (template.get("fingerprint") or "-")[:12])]
+    rows = [
+        ("base", base.get("id") or base.get("path")),
+        ("base content", (base.get("hash") or "-")[:12]),
+        ("adapter", f"{adapter['kind']}, rank {adapter['rank']}" if adapter else "none: all weights are tuned"),
+        ("template", (template.get("fingerprint") or "-")[:12]),
+    ]
     rows += [(f"seed of {name}", value) for name, value in (manifest.get("seeds") or {}).items()]
     rows += [(name.replace("_", " "), value) for name, value in hardware.items() if not isinstance(value, (dict, list))]
     return rows + list((manifest.get("versions") or {}).items())
 
 
-# --------------------------------------------------------------------------------------------------------------- the chain
+# ---------------------------------------------------------------------------------------------------------- the chain
 
 
-def chain_report(runs: list[Path], results: list[dict] | dict, output: Path, *, title: str = "The chain, measured",
-                 checks: list[tuple] | None = None) -> dict:
+def chain_report(
+    runs: list[Path],
+    results: list[dict] | dict,
+    output: Path,
+    *,
+    title: str = "The chain, measured",
+    checks: list[tuple] | None = None,
+) -> dict:
     """Writes output/report.html and output/figure.png for several runs and what `align eval` found about them.
 
     Args:
@@ -129,11 +182,20 @@ def chain_report(runs: list[Path], results: list[dict] | dict, output: Path, *, 
     figure = draw_bars(bars) if bars else None
     made = [table(rows, header, heading) for result in results for heading, header, rows in show.tables(result)]
     page = render(
-        "page_chain.jinja", title=title, subtitle=" -> ".join(run.path.name for run in opened), tables=made,
-        figure=svg_uri(figure) if figure else None, checks=table(checks, ("", "found", "promised", "kept")) if checks else None,
+        "page_chain.jinja",
+        title=title,
+        subtitle=" -> ".join(run.path.name for run in opened),
+        tables=made,
+        figure=svg_uri(figure) if figure else None,
+        checks=table(checks, ("", "found", "promised", "kept")) if checks else None,
         warnings=[warning for result in results for warning in result["warnings"]],
-        notes=[note for result in results for note in show.notes(result)], samples=[s for r in results for s in chain_samples(r)],
-        runs=[{"stage": run.stage, "name": run.path.name, "subtitle": subtitle(run), "charts": drawn(run)} for run in opened])
+        notes=[note for result in results for note in show.notes(result)],
+        samples=[s for r in results for s in chain_samples(r)],
+        runs=[
+            {"stage": run.stage, "name": run.path.name, "subtitle": subtitle(run), "charts": drawn(run)}
+            for run in opened
+        ],
+    )
     written = {"page": str(output / REPORT)}
     if figure:
         write_bytes(output / FIGURE, png(figure))
@@ -143,40 +205,79 @@ def chain_report(runs: list[Path], results: list[dict] | dict, output: Path, *, 
 
 
 def panels(result: dict) -> list[dict]:
-    """The bars of a result: means and win rates by reward, held-out loss, or accuracies beside their trivial baseline."""
+    """The bars of a result: means and win rates by reward, held-out loss, or accuracies beside their baseline."""
     if result["task"] == "rewards":
-        bars = [bar for arm in result["arms"] for bar in (
-            _bar(arm["name"], arm["accuracy"]), _bar("'longer wins'", arm["longer_wins"]))]
-        return [{"title": "Reward model: right on held-out pairs", "bars": bars, "percent": True, "level": (0.5, "chance")}]
+        bars = [
+            bar
+            for arm in result["arms"]
+            for bar in (
+                _bar(arm["name"], arm["accuracy"]),
+                {**_bar("'the longer wins'", arm["longer_wins"]), "muted": True},
+            )
+        ]
+        return [
+            {"title": "Reward model: right on held-out pairs", "bars": bars, "percent": True, "level": (0.5, "chance")}
+        ]
     made = []
     for reward in result.get("rewards", []):
         made += reward_panels(result, reward)
     if made or "held_out" not in result["arms"][0]:
         return made
-    bars = [_bar(arm["name"], {"value": arm["held_out"]["loss"], "low": arm["held_out"]["loss_low"], "high": arm["held_out"]["loss_high"]})
-            for arm in result["arms"]]
-    return [{"title": "Held-out loss per token", "bars": bars}]
+    bars = [
+        _bar(
+            arm["name"],
+            {
+                "value": arm["held_out"]["loss"],
+                "low": arm["held_out"]["loss_low"],
+                "high": arm["held_out"]["loss_high"],
+            },
+        )
+        for arm in result["arms"]
+    ]
+    return [{"title": "Held-out loss per token", "bars": bars, "percent": False}]
 
 
 def reward_panels(result: dict, reward: dict) -> list[dict]:
     """Means of all arms, and the win rates of all but the first; a share of right answers needs no win rate."""
-    name, short = reward["name"], reward["name"].rpartition(":")[2] or reward["name"]
+    name, short = reward["name"], short_name(reward["name"])
     found = [(arm["name"], arm["answers"]["rewards"][name]) for arm in result["arms"]]
     means = [_bar(arm, values["mean"]) for arm, values in found]
     shares = all(0 <= bar["low"] and bar["high"] <= 1 for bar in means)
     proxy = " (a proxy)" if reward["proxy"] else ""
     made = [{"title": f"Mean of {short}{proxy}", "bars": means, "percent": shares}]
     if wins := [_bar(arm, values["win_rate"]) for arm, values in found if "win_rate" in values]:
-        made.append({"title": f"Wins over {result['baseline']} by {short}{proxy}", "bars": wins, "percent": True, "level": (0.5, "even")})
+        made.append(
+            {
+                "title": f"Wins over {result['baseline']} by {short}{proxy}",
+                "bars": wins,
+                "percent": True,
+                "level": (0.5, "even"),
+            }
+        )
     return made
 
 
 def chain_samples(result: dict) -> list[dict]:
     """The first prompts with all answers to them."""
-    return [{"prompt": row["prompt"], "sides": [
-        {"name": answer["arm"], "text": answer["text"], "note": ", ".join(f"{name.rpartition(':')[2]} {score:.2f}"
-                                                                        for name, score in answer["scores"].items())}
-        for answer in row["answers"]]} for row in result.get("sample_rows", [])[:SHOWN_SAMPLES]]
+    return [
+        {
+            "prompt": row["prompt"],
+            "sides": [
+                {
+                    "name": answer["arm"],
+                    "text": answer["text"],
+                    "note": ", ".join(f"{short_name(name)} {score:.2f}" for name, score in answer["scores"].items()),
+                }
+                for answer in row["answers"]
+            ],
+        }
+        for row in result.get("sample_rows", [])[:SHOWN_SAMPLES]
+    ]
+
+
+def short_name(reward: str) -> str:
+    """`length_band` for `reward.rules:length_band(low=1)`, `runs/reward` for a run."""
+    return reward.partition("(")[0].rpartition(":")[2]
 
 
 def _bar(label: str, interval: dict) -> dict:

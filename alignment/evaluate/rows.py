@@ -42,19 +42,24 @@ def kind_of_rows(rows: list[dict], where: str = "") -> str:
     best = max(counts, key=counts.get)
     if not counts[best]:
         keys = ", ".join(sorted({str(key) for row in rows for key in row})[:12]) or "(none)"
-        raise Refused(f"rows with the columns {keys} are neither demonstrations nor pairs nor prompts", where=where or "--kind",
-                      expected="messages, prompt and completion, chosen and rejected, or prompt")
+        raise Refused(
+            f"rows with the columns {keys} are neither demonstrations nor pairs nor prompts",
+            where=where or "--kind",
+            expected="messages, prompt and completion, chosen and rejected, or prompt",
+        )
     return best
 
 
 def as_prompts(records: list) -> list[Prompt]:
-    """Prompts from prompts or demonstrations: a chat up to its last answer. A plain text asks nothing and is refused."""
+    """Prompts from prompts or demonstrations: a chat up to its last answer. A plain text asks nothing: refused."""
     made = []
     for record in records:
         if isinstance(record, Demonstration):
             record = Prompt(record.messages[:-1], record.tools, record.where, record.extra)
         if not isinstance(record, Prompt):
-            raise Refused("a plain text has no prompt to answer", where=record.where, do="Leave --reward out, or give prompts.")
+            raise Refused(
+                "a plain text has no prompt to answer", where=record.where, do="Leave --reward out, or give prompts."
+            )
         made.append(record)
     return made
 
@@ -72,9 +77,13 @@ def _is_answered(row: dict) -> bool:
             last = turns[-1] if isinstance(turns, list) and turns else {}
             return isinstance(last, dict) and (last.get("role") or last.get("from")) in roles
     return any(all(key in row for key in keys) for keys in (("prompt", "completion"), ("instruction", "output"))) or (
-        "text" in row and "prompt" not in row)
+        "text" in row and "prompt" not in row
+    )
 
 
 def _is_asked(row: dict) -> bool:
-    return not _is_pair(row) and not _is_answered(row) and any(
-        key in row for key in ("prompt", "messages", "conversations", "instruction", "turns"))
+    return (
+        not _is_pair(row)
+        and not _is_answered(row)
+        and any(key in row for key in ("prompt", "messages", "conversations", "instruction", "turns"))
+    )

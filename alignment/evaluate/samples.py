@@ -1,4 +1,4 @@
-"""Rows and answers for a run's page: its first training rows with their mask, and what it says beside what its parent said.
+"""Rows and answers for a run's page: its first training rows with their mask, and its answers beside its parent's.
 
 Everything is found from the manifest; what is no longer there gives a sentence instead of an error.
 """
@@ -37,7 +37,12 @@ def training_rows(run: Run) -> tuple[RowSet | None, str]:
         if missing := [why for path, why in found if path is None]:
             return None, f"The {part} rows cannot be shown: {missing[0]}."
         section[part] = [str(path) for path, _ in found]
-    rows = read_rows(SimpleNamespace(**section), KINDS[run.stage], seed=run.manifest["config"]["training"]["seed"], private=run.private)
+    rows = read_rows(
+        SimpleNamespace(**section),
+        KINDS[run.stage],
+        seed=run.manifest["config"]["training"]["seed"],
+        private=run.private,
+    )
     return rows, ""
 
 
@@ -82,10 +87,14 @@ def side_by_side(run: Run, rows: RowSet, count: int, how: dict) -> list[dict]:
     if run.stage == "reward":
         return _scored_pairs(run, held_out, how)
     records = as_prompts([_prompt_of(record) for record in held_out])
-    policies = [("before: " + name, path) for name, path in [_before(run)] if path] + [("after: " + run.path.name, str(run.path))]
+    policies = [("before: " + name, path) for name, path in [_before(run)] if path] + [
+        ("after: " + run.path.name, str(run.path))
+    ]
     sides = [(name, _answers(path, records, run, how)) for name, path in policies]
-    return [{"prompt": as_messages(record.messages), "sides": [_side(name, made[i]) for name, made in sides]}
-            for i, record in enumerate(records)]
+    return [
+        {"prompt": as_messages(record.messages), "sides": [_side(name, made[i]) for name, made in sides]}
+        for i, record in enumerate(records)
+    ]
 
 
 def _prompt_of(record: Any) -> Any:
@@ -131,10 +140,20 @@ def _scored_pairs(run: Run, pairs: list, how: dict) -> list[dict]:
     from alignment.models import load_scorer
 
     chosen, rejected = score_member(load_scorer(str(run.path), **how), pairs, batch_size=8)
-    return [{"prompt": as_messages(pair.prompt), "sides": [
-        {"name": f"chosen: {good:.3f}", "text": pair.chosen[0].content, "note": "right" if good > bad else "wrong" if bad > good else "tie"},
-        {"name": f"rejected: {bad:.3f}", "text": pair.rejected[0].content, "note": ""}]}
-        for pair, good, bad in zip(pairs, chosen, rejected, strict=True)]
+    return [
+        {
+            "prompt": as_messages(pair.prompt),
+            "sides": [
+                {
+                    "name": f"chosen: {good:.3f}",
+                    "text": pair.chosen[0].content,
+                    "note": "right" if good > bad else "wrong" if bad > good else "tie",
+                },
+                {"name": f"rejected: {bad:.3f}", "text": pair.rejected[0].content, "note": ""},
+            ],
+        }
+        for pair, good, bad in zip(pairs, chosen, rejected, strict=True)
+    ]
 
 
 def gather(run: Run, count: int, how: dict) -> dict:
@@ -148,7 +167,9 @@ def gather(run: Run, count: int, how: dict) -> dict:
         if count and run.state == "completed":
             found["samples"] = side_by_side(run, rows, count, how)
         else:
-            found["samples_note"] = "None were asked for." if run.state == "completed" else f"None yet: the run is {run.state}."
+            found["samples_note"] = (
+                "None were asked for." if run.state == "completed" else f"None yet: the run is {run.state}."
+            )
     except AlignError as error:  # the page is still worth having; it says what is missing
         note = "samples_note" if found["rows"] else "rows_note"
         found[note] = error.paragraph()

@@ -25,8 +25,17 @@ def loss_table(result: dict) -> Table:
     for arm in result["arms"]:
         found = arm["held_out"]
         loss = {"value": found["loss"], "low": found["loss_low"], "high": found["loss_high"]}
-        rows.append((arm["name"], interval(loss, 3), f"{found['perplexity']:.3g}", interval(found["bits_per_byte"], 3),
-                     interval(found["difference"], 3, signed=True), f"{found['tokens']:,}", seeds(found["spread"], 3)))
+        rows.append(
+            (
+                arm["name"],
+                interval(loss, 3),
+                f"{found['perplexity']:.3g}",
+                interval(found["bits_per_byte"], 3),
+                interval(found["difference"], 3, signed=True),
+                f"{found['tokens']:,}",
+                seeds(found["spread"], 3),
+            )
+        )
     return "Held-out loss, over the tokens that training trains on (lower is better)", header, rows
 
 
@@ -36,11 +45,26 @@ def reward_table(result: dict, reward: dict) -> Table:
     rows = []
     for arm in result["arms"]:
         found = arm["answers"]["rewards"][reward["name"]]
-        controlled = percent(found.get("length_controlled")) + (" ?" if found.get("length_controlled_extrapolates") else "")
-        rows.append((arm["name"], interval(found["mean"], 3), interval(found.get("difference"), 3, signed=True),
-                     percent(found.get("win_rate")), controlled, share(found.get("ties")), seeds(found["spread"], 3)))
+        controlled = percent(found.get("length_controlled")) + (
+            " ?" if found.get("length_controlled_extrapolates") else ""
+        )
+        rows.append(
+            (
+                arm["name"],
+                interval(found["mean"], 3),
+                interval(found.get("difference"), 3, signed=True),
+                percent(found.get("win_rate")),
+                controlled,
+                share(found.get("ties")),
+                seeds(found["spread"], 3),
+            )
+        )
     proxy = ", a PROXY" if reward["proxy"] else ""
-    return f"{reward['name']} ({reward['kind']}{proxy}): wins are over {result['baseline']}, a tie counts half", header, rows
+    return (
+        f"{reward['name']} ({reward['kind']}{proxy}): wins are over {result['baseline']}, a tie counts half",
+        header,
+        rows,
+    )
 
 
 def manners_table(result: dict) -> Table:
@@ -48,24 +72,48 @@ def manners_table(result: dict) -> Table:
     rows = []
     for arm in result["arms"]:
         found = arm["answers"]
-        rows.append((arm["name"], f"{found['answers']:,}", interval(found["length_characters"], 0),
-                     interval(found["length_tokens"], 1), percent(found["stop_rate"])))
+        rows.append(
+            (
+                arm["name"],
+                f"{found['answers']:,}",
+                interval(found["length_characters"], 0),
+                interval(found["length_tokens"], 1),
+                percent(found["stop_rate"]),
+            )
+        )
     return "Length and stopping", ("", "answers", "characters", "tokens", "ended by itself"), rows
 
 
 def cards_table(result: dict) -> Table:
     """Accuracy of reward runs, with the trivial baseline beside it."""
     header = ("", "accuracy", "'longer wins'", "loss", "calibration error", "pairs", "seeds")
-    rows = [(arm["name"], percent(arm["accuracy"]), percent(arm["longer_wins"]), f"{arm['loss']:.3f}", f"{arm['ece']:.3f}",
-             f"{arm['accuracy']['n']:,}", seeds(arm["spread"], 3)) for arm in result["arms"]]
+    rows = [
+        (
+            arm["name"],
+            percent(arm["accuracy"]),
+            percent(arm["longer_wins"]),
+            f"{arm['loss']:.3f}",
+            f"{arm['ece']:.3f}",
+            f"{arm['accuracy']['n']:,}",
+            seeds(arm["spread"], 3),
+        )
+        for arm in result["arms"]
+    ]
     return "Held-out pairs (chance: 50 %, loss 0.693)", header, rows
 
 
 def slices_table(result: dict) -> Table:
     """Accuracy by length; a model that only likes length fails where the chosen side is the shorter one."""
-    rows = [(arm["name"], part["slice"], f"{part['pairs']:,}",
-             percent({"value": part["accuracy"], "low": part["low"], "high": part["high"]}))
-            for arm in result["arms"] for part in arm["cards"][0]["slices"]]
+    rows = [
+        (
+            arm["name"],
+            part["slice"],
+            f"{part['pairs']:,}",
+            percent({"value": part["accuracy"], "low": part["low"], "high": part["high"]}),
+        )
+        for arm in result["arms"]
+        for part in arm["cards"][0]["slices"]
+    ]
     return "Accuracy by length (characters)", ("", "pairs where", "pairs", "accuracy"), rows
 
 
@@ -74,7 +122,9 @@ def interval(found: dict | None, digits: int, *, signed: bool = False) -> str:
     if not found:
         return ""
     sign = "+" if signed else ""
-    return "{v:{s}.{d}f} [{l:{s}.{d}f}, {h:{s}.{d}f}]".format(v=found["value"], l=found["low"], h=found["high"], s=sign, d=digits)
+    return "{v:{s}.{d}f} [{l:{s}.{d}f}, {h:{s}.{d}f}]".format(
+        v=found["value"], l=found["low"], h=found["high"], s=sign, d=digits
+    )
 
 
 def percent(found: dict | None) -> str:
@@ -97,13 +147,25 @@ def notes(result: dict) -> list[str]:
     said = []
     if "decoding" in result:
         decoding = result["decoding"]
-        how = "greedy" if decoding["temperature"] == 0 else "temperature {temperature:g}, top_p {top_p:g}, top_k {top_k}".format(**decoding)
-        said.append(f"Decoding: {how}, at most {decoding['max_new_tokens']} new tokens, seed {decoding['seed']}, "
-                    f"{result['samples']} answers a prompt.")
-        if any(found.get("length_controlled_extrapolates") for arm in result["arms"] for found in arm["answers"]["rewards"].values()):
+        how = (
+            "greedy"
+            if decoding["temperature"] == 0
+            else "temperature {temperature:g}, top_p {top_p:g}, top_k {top_k}".format(**decoding)
+        )
+        said.append(
+            f"Decoding: {how}, at most {decoding['max_new_tokens']} new tokens, seed {decoding['seed']}, "
+            f"{result['samples']} answers a prompt."
+        )
+        if any(
+            found.get("length_controlled_extrapolates")
+            for arm in result["arms"]
+            for found in arm["answers"]["rewards"].values()
+        ):
             said.append("? one side is the longer on nearly all prompts: the rate at equal length is an extrapolation.")
-    seen = [f"{name} {found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
-            for name, found in result["overlap"].items()]
+    seen = [
+        f"{name} {found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
+        for name, found in result["overlap"].items()
+    ]
     return [*said, f"Rows whose prompt was trained on: {'; '.join(seen)}."]
 
 
@@ -113,7 +175,9 @@ def print_result(result: dict, file: Any = None) -> None:
 
     console = Console(file=file, highlight=False)
     if not console.is_terminal:
-        console = Console(file=file, highlight=False, width=150)  # rich assumes 80 columns for a file and folds the cells
+        console = Console(
+            file=file, highlight=False, width=150
+        )  # rich assumes 80 columns for a file and folds the cells
     for title, header, rows in tables(result):
         console.print(_rich(title, header, rows))
     for note in notes(result):

@@ -28,7 +28,9 @@ def test_ece_agrees_with_a_loop():
     confidence, correct = rng.uniform(0.5, 1, size=300), rng.integers(2, size=300)
     total = 0.0
     for bin_number in range(10):
-        inside = [(c, y) for c, y in zip(confidence, correct) if min(int((c - 0.5) / 0.05), 9) == bin_number]
+        inside = [
+            (c, y) for c, y in zip(confidence, correct, strict=True) if min(int((c - 0.5) / 0.05), 9) == bin_number
+        ]
         if inside:
             total += abs(sum(y - c for c, y in inside)) / 300
     assert expected_calibration_error(confidence, correct) == pytest.approx(total)

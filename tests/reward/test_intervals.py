@@ -82,7 +82,9 @@ def test_ratio_by_hand_and_against_a_loop():
     for _ in range(3000):
         draw = rng.integers(3, size=3)
         loop.append(sum(sums[i] for i in draw) / sum(counts[i] for i in draw))
-    assert found.low == pytest.approx(np.quantile(loop, 0.025)) and found.high == pytest.approx(np.quantile(loop, 0.975))
+    assert found.low == pytest.approx(np.quantile(loop, 0.025)) and found.high == pytest.approx(
+        np.quantile(loop, 0.975)
+    )
     equal = bootstrap_ratio([2.0, 4.0], [1.0, 2.0])
     assert equal.low == equal.high == 2.0
 

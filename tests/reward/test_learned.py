@@ -20,7 +20,9 @@ def reward():
 
 def test_an_answer_is_scored_as_it_was_trained(reward):
     prompt = tuple(Message(**turn) for turn in PROMPT)
-    pair = reward.renderer.comparison(Comparison(prompt, (Message("assistant", "good"),), (Message("assistant", "bad"),)))
+    pair = reward.renderer.comparison(
+        Comparison(prompt, (Message("assistant", "good"),), (Message("assistant", "bad"),))
+    )
     assert reward.row(PROMPT, "good") == pair.prompt_ids + pair.chosen_ids
     trained = score(reward.model, [pair.prompt_ids + pair.chosen_ids, pair.prompt_ids + pair.rejected_ids], pad_id=0)
     said = [[{"role": "assistant", "content": text}] for text in ("good", "bad")]

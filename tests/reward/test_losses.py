@@ -23,7 +23,7 @@ def test_bradley_terry_is_ln_2_where_nothing_is_known_and_vanishes_where_all_is(
 def test_bradley_terry_agrees_with_float64():
     rng = np.random.default_rng(0)
     chosen, rejected, margin = rng.normal(size=(3, 50))
-    expected = np.mean([math.log1p(math.exp(-(c - r - m))) for c, r, m in zip(chosen, rejected, margin)])
+    expected = np.mean([math.log1p(math.exp(-(c - r - m))) for c, r, m in zip(chosen, rejected, margin, strict=True)])
     found = bradley_terry_loss(*(torch.tensor(x) for x in (chosen, rejected, margin)))
     assert found.item() == pytest.approx(expected, abs=1e-12)
 

@@ -15,7 +15,11 @@ def call(rule, *texts, **columns):
 
 
 def test_text_of_takes_texts_and_messages():
-    turns = [{"role": "assistant", "content": None}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "hi"}]
+    turns = [
+        {"role": "assistant", "content": None},
+        {"role": "tool", "content": "x"},
+        {"role": "assistant", "content": "hi"},
+    ]
     assert rules.text_of("plain") == "plain" and rules.text_of(turns) == "\nhi"
 
 

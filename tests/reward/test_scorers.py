@@ -39,27 +39,39 @@ def test_settings_in_brackets():
     assert load_rule("reward.rules:forbidden_words(words=['two'])")(PROMPTS, COMPLETIONS) == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("house_rules:polit", "expected|polite"),
-    ("house_rules:LIMIT", "no function 'LIMIT'"),
-    ("no_rules_here:f", "no module 'no_rules_here'"),
-    ("broken_rules:f", "no_such_thing"),
-    ("reward.rules:length_band", "makes a rule from settings"),
-    ("reward.rules:length_band(wide=3)", "settings do not fit"),
-    ("reward.rules:length_band(low=f())", "names no rule"),
-    ("reward.rules:length_band(3)", "names no rule"),
-    ("reward.rules:a b", "names no rule"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("house_rules:polit", "expected|polite"),
+        ("house_rules:LIMIT", "no function 'LIMIT'"),
+        ("no_rules_here:f", "no module 'no_rules_here'"),
+        ("broken_rules:f", "no_such_thing"),
+        ("reward.rules:length_band", "makes a rule from settings"),
+        ("reward.rules:length_band(wide=3)", "settings do not fit"),
+        ("reward.rules:length_band(low=f())", "names no rule"),
+        ("reward.rules:length_band(3)", "names no rule"),
+        ("reward.rules:a b", "names no rule"),
+    ],
+)
 def test_a_rule_that_cannot_be_had_is_one_paragraph(folder, text, says):
     with pytest.raises(Refused, match=says) as caught:
         load_rule(text)
     assert f"--reward {text}" in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("values", "says"), [
-    (None, "NoneType"), ("abc", "str"), (1.0, "float"), ([1.0, 2.0], "2 scores for 3"),
-    ([1.0, None, 2.0], "None.*|row 2"), ([1.0, 2.0, math.nan], "row 3"), ([math.inf, 1, 1], "row 1"), ([1, "x", 1], "row 2"),
-])
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (None, "NoneType"),
+        ("abc", "str"),
+        (1.0, "float"),
+        ([1.0, 2.0], "2 scores for 3"),
+        ([1.0, None, 2.0], "None.*|row 2"),
+        ([1.0, 2.0, math.nan], "row 3"),
+        ([math.inf, 1, 1], "row 1"),
+        ([1, "x", 1], "row 2"),
+    ],
+)
 def test_bad_results_are_named_with_the_row(values, says):
     with pytest.raises(Failed, match=says):
         Rule("m:f", lambda **_: values)(PROMPTS, COMPLETIONS)

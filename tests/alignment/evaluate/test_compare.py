@@ -7,7 +7,9 @@ from alignment.evaluate.compare import Answers, against, by_prompt, describe, sp
 def answers(scores, lengths=None, stopped=None):
     scores = np.array(scores, dtype=float)
     lengths = np.ones_like(scores) if lengths is None else np.array(lengths, dtype=float)
-    return Answers(lengths, lengths / 4, np.ones_like(scores) if stopped is None else np.array(stopped), {"rule": scores})
+    return Answers(
+        lengths, lengths / 4, np.ones_like(scores) if stopped is None else np.array(stopped), {"rule": scores}
+    )
 
 
 def test_wins_by_hand():
@@ -47,7 +49,11 @@ def test_winning_by_length_alone_is_seen():
 
 def test_describe_and_spread():
     found = describe(answers([[[1.0], [0.0]], [[1.0], [1.0]]], stopped=[[[1], [1]], [[0], [1]]]), seed=0)
-    assert found["answers"] == 4 and found["stop_rate"]["value"] == 0.75 and found["rewards"]["rule"]["mean"]["value"] == 0.75
+    assert (
+        found["answers"] == 4
+        and found["stop_rate"]["value"] == 0.75
+        and found["rewards"]["rule"]["mean"]["value"] == 0.75
+    )
     assert found["rewards"]["rule"]["spread"]["members"] == [0.5, 1.0]
     assert spread([3.0]) is None and spread([1.0, 3.0])["std"] == pytest.approx(2**0.5)
 

@@ -1,0 +1,74 @@
+import json
+
+from alignment.evaluate.curves import charts, read_metrics, series
+from alignment.evaluate.figures import MOST_POINTS, draw, draw_bars, png, svg_uri, thin
+
+
+def rows(**columns):
+    count = max(map(len, columns.values()))
+    return [
+        {"step": i + 1, **{key.replace("__", "/"): values[i] for key, values in columns.items()}} for i in range(count)
+    ]
+
+
+def words(stage, made):
+    return " ".join(line for chart in charts(made, stage) for line in chart.reading)
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    (tmp_path / "m.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
+    assert read_metrics(tmp_path / "m.jsonl") == [{"step": 1, "loss": 2.0}] and read_metrics(tmp_path / "none") == []
+
+
+def test_what_is_no_number_has_no_place():
+    made = [
+        {"step": 1, "loss": 1},
+        {"step": 2, "loss": "nan"},
+        {"step": 3, "loss": None},
+        {"step": 4, "loss": float("inf")},
+    ]
+    assert series(made, "loss") == [(1, 1.0)]
+
+
+def test_learning_by_heart_is_said():
+    made = rows(loss=[3.0, 2.0, 1.0, 0.5]) + [{"step": 2, "eval_loss": 1.5}, {"step": 4, "eval_loss": 1.9}]
+    assert "learned by heart" in words("sft", made) and "lowest at step 2" in words("sft", made)
+    assert "no sign" in words("sft", [{"step": 1, "eval_loss": 2.0}, {"step": 2, "eval_loss": 1.5}])
+
+
+def test_chance_and_falling_chosen_rewards_are_said():
+    falling = rows(rewards__chosen=[0, -1.0, -2.0, -3.0], rewards__accuracies=[0.5, 0.9, 1.0, 1.0])
+    said = words("dpo", falling + [{"step": 4, "eval_rewards/accuracies": 0.5}])
+    assert "less likely" in said and "chance" in said and "50 points above" in said
+
+
+def test_charts_of_each_stage():
+    made = rows(
+        loss=[0.7, 0.6],
+        learning_rate=[1e-3, 0.0],
+        grad_norm=[1.0, 2.0],
+        accuracy=[0.5, 1.0],
+        rewards__chosen=[0.0, 0.1],
+    )
+    titles = {stage: [chart.title for chart in charts(made, stage)] for stage in ("sft", "reward", "dpo", "other")}
+    assert titles["sft"] == ["Loss", "Gradient norm", "Learning rate"] and "Accuracy on pairs" in titles["reward"]
+    assert "Rewards" in titles["dpo"] and titles["other"] == ["Gradient norm", "Learning rate"]
+
+
+def test_drawing_is_repeatable():
+    chart = charts(rows(loss=[0.7, 0.6]), "dpo")[0]
+    assert svg_uri(draw(chart)).startswith("data:image/svg+xml;base64,")
+    bars = [
+        {"label": "sft", "value": 0.5, "low": 0.4, "high": 0.6},
+        {"label": "base", "value": 0.1, "low": 0.0, "high": 0.2, "muted": True},
+    ]
+    panels = [
+        {"title": "Right", "bars": bars, "percent": True, "level": (0.5, "even")},
+        {"title": "Mean", "bars": bars[:1], "percent": False},
+    ]
+    assert png(draw_bars(panels)) == png(draw_bars(panels))
+
+
+def test_long_curves_are_thinned():
+    thinned = thin([(step, 1.0) for step in range(1, 5001)])
+    assert len(thinned) <= MOST_POINTS and thinned[-1] == (5000, 1.0) and thin([(1, 2.0)]) == [(1, 2.0)]

@@ -1,0 +1,155 @@
+"""`align eval` on a tiny chain: what it measures, what it says about it, and what it refuses."""
+
+import json
+
+import pytest
+
+from alignment.cli import run as align
+from alignment.decoding import Decoding
+from alignment.evaluate.evaluation import Question, evaluate
+from alignment.evaluate.show import print_result
+from data_recipes.errors import Failed, Refused
+
+SHORT = Decoding(max_new_tokens=6)
+BAND = "reward.rules:length_band(low=1, high=3)"
+
+
+def ask(world, *models, data, **options):
+    names = tuple(",".join(world.run(part) for part in model.split(",")) for model in models)
+    return Question(models=names, data=(str(world.files[data]),), decoding=options.pop("decoding", SHORT), **options)
+
+
+def test_losses_of_runs_seeds_and_the_base(world, ui):
+    result = evaluate(ask(world, "sft,sft2", "dpo", data="held_demonstrations", base=True), ui)
+    sft, dpo, base = (arm["held_out"] for arm in result["arms"])
+    assert (
+        result["arms"][0]["name"].endswith("runs/sft*") and len(sft["spread"]["members"]) == 2 and dpo["spread"] is None
+    )
+    assert base["loss"] > sft["loss"] and base["difference"]["low"] > 0 and sft["difference"] is None
+    assert sft["tokens"] == dpo["tokens"] == base["tokens"] and result["arms"][2]["name"] == "base"
+    assert "decoding" not in result and result["warnings"] == []
+
+
+def test_a_reward_run_has_a_card(world, ui):
+    result = evaluate(ask(world, "reward", data="held_pairs"), ui)
+    arm = result["arms"][0]
+    assert arm["accuracy"]["n"] == 6 and arm["accuracy"]["low"] <= arm["accuracy"]["value"] <= arm["accuracy"]["high"]
+    assert arm["longer_wins"]["value"] == 0.5 and 0 <= arm["ece"] <= 0.5
+    assert result["overlap"][arm["name"]]["rows"] == 0
+
+
+def test_policies_are_compared_and_the_proxy_is_named(world, ui, tmp_path):
+    question = ask(
+        world, "sft", "dpo", data="held_prompts", rewards=(world.run("reward"), BAND), output=tmp_path / "out"
+    )
+    result = evaluate(question, ui)
+    first, second = (arm["answers"]["rewards"] for arm in result["arms"])
+    assert set(first) == {world.run("reward"), BAND} and "win_rate" not in first[BAND]
+    assert 0 <= second[BAND]["win_rate"]["low"] <= second[BAND]["win_rate"]["high"] <= 1
+    assert [reward["proxy"] for reward in result["rewards"]] == [True, False]
+    assert any("proxy" in warning for warning in ui.warnings) and not any(
+        "never stands alone" in warning for warning in ui.warnings
+    )
+    assert json.loads((tmp_path / "out/result.json").read_text()) == result
+    samples = [json.loads(line) for line in (tmp_path / "out/samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 6 and len(samples[0]["answers"]) == 2 and samples[0]["columns"] == {"answer": "yes"}
+
+
+def test_a_proxy_alone_is_no_evidence(world, ui):
+    evaluate(ask(world, "sft", "dpo", data="held_prompts", rewards=(world.run("reward"),), limit=2), ui)
+    assert any("never stands alone" in warning for warning in ui.warnings)
+
+
+def test_a_policy_is_even_with_itself_and_seeds_repeat(world, ui):
+    names = (f"a={world.run('sft')}", f"b={world.run('sft')}")
+    question = Question(
+        names,
+        (str(world.files["held_prompts"]),),
+        ("reward.rules:stop", BAND),
+        samples=2,
+        decoding=Decoding(6, temperature=1.0, seed=3),
+    )
+    once, again = evaluate(question, ui), evaluate(question, ui)
+    assert once["arms"] == again["arms"]
+    found = once["arms"][1]["answers"]["rewards"][BAND]
+    assert (
+        found["win_rate"]["value"] == 0.5
+        and found["difference"]["value"] == 0
+        and once["arms"][1]["answers"]["answers"] == 12
+    )
+
+
+def test_demonstrations_with_a_reward_give_both(world, ui):
+    arm = evaluate(ask(world, "sft", data="held_demonstrations", rewards=("reward.rules:stop",), limit=2), ui)["arms"][
+        0
+    ]
+    assert arm["held_out"]["rows"] == 2 and arm["answers"]["answers"] == 2
+
+
+def test_trained_prompts_are_counted(world, ui):
+    result = evaluate(ask(world, "sft", data="sft"), ui)
+    found = result["overlap"][world.run("sft")]
+    assert found["rows"] == found["of"] == 24 and any("not held out" in warning for warning in ui.warnings)
+
+
+@pytest.mark.parametrize(
+    ("models", "data", "options", "says"),
+    [
+        (("sft",), "held_prompts", {}, "what a good answer"),
+        (("sft", "reward"), "held_pairs", {}, "cannot stand in one comparison"),
+        (("reward",), "held_pairs", {"rewards": ("reward.rules:stop",)}, "not by another reward"),
+        (("sft",), "held_prompts", {"rewards": ("reward.rules:nothing",)}, "no function 'nothing'"),
+        (("reward",), "held_prompts", {}, "prompts, not comparisons"),
+        (("sft",), "held_prompts", {"rewards": ("reward.rules:exact_answer", "SFT")}, "no reward model"),
+    ],
+)
+def test_what_does_not_fit_is_refused(world, ui, models, data, options, says):
+    options = {
+        key: tuple(world.run("sft") if name == "SFT" else name for name in value) for key, value in options.items()
+    }
+    with pytest.raises(Refused, match=says):
+        evaluate(ask(world, *models, data=data, **options), ui)
+
+
+def test_several_greedy_samples_are_refused():
+    with pytest.raises(Refused, match="same answer"):
+        Question(("a",), ("b",), samples=2)
+
+
+def test_a_rule_that_raises_is_named_with_its_row(world, ui, tmp_path, monkeypatch):
+    (tmp_path / "rough_rules.py").write_text(
+        "def rough(prompts, completions, answer, **columns):\n    raise KeyError('x')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Failed, match="rough_rules:rough, row 1 .*KeyError"):
+        evaluate(ask(world, "sft", data="held_prompts", rewards=("rough_rules:rough",), limit=2), ui)
+
+
+def test_the_command_prints_one_document_or_tables(world, capsys):
+    arguments = [
+        "eval",
+        world.run("sft"),
+        world.run("dpo"),
+        "--data",
+        str(world.files["held_prompts"]),
+        "--reward",
+        BAND,
+        "--max-new-tokens",
+        "4",
+        "--limit",
+        "3",
+    ]
+    assert align([*arguments, "--json"]) == 0
+    caught = capsys.readouterr()
+    document = json.loads(caught.out)
+    assert document["data"]["rows"] == 3 and "decoding: greedy, at most 4" in caught.err and "seed 0" in caught.err
+    assert align(arguments) == 0
+    tables = capsys.readouterr().out
+    assert "wins at equal length" in tables and "Length and stopping" in tables and "Decoding: greedy" in tables
+
+
+def test_cards_and_losses_are_printed(world, ui, capsys):
+    print_result(evaluate(ask(world, "reward", data="held_pairs"), ui))
+    print_result(evaluate(ask(world, "sft,sft2", data="held_demonstrations"), ui))
+    said = capsys.readouterr().out
+    assert "'longer wins'" in said and "bits per byte" in said and "2: ±" in said

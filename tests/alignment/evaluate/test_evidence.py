@@ -1,0 +1,86 @@
+from alignment.evaluate.arms import Arm
+from alignment.evaluate.evidence import overlap, prompt_key, prompt_keys, proxies
+from alignment.runs import Run
+from alignment.sources import resolve
+from data_recipes.files import sha256_file, write_jsonl
+from data_recipes.records import Comparison, Demonstration, Message, Prompt, Text
+
+
+def user(text):
+    return Message("user", text)
+
+
+def assistant(text):
+    return Message("assistant", text)
+
+
+def trained(folder, data, stage="sft", parents=(), content_hash="c", **roles):
+    """A run that was trained on a file; parents by role."""
+    folder.mkdir(parents=True)
+    entries = [
+        {"role": role, "path": f"../{name}"} for role, name in [("model", p) for p in parents] + list(roles.items())
+    ]
+    source = {"path": str(data), "sha256": sha256_file(data), "format": "auto"}
+    Run(folder, {"stage": stage}).write(
+        state="completed", parents=entries, data={"train": {"sources": [source]}}, content_hash=content_hash
+    )
+    return Arm(folder.name, (resolve(folder),))
+
+
+def chats(*texts):
+    return [{"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "!"}]} for text in texts]
+
+
+def pairs(*texts):
+    return [{"prompt": text, "chosen": "a", "rejected": "b"} for text in texts]
+
+
+def test_system_prompts_and_spaces_hide_nothing():
+    assert prompt_key([Message("system", "Be kind."), user(" a  b\n")]) == prompt_key(
+        [{"role": "user", "content": "a b"}]
+    )
+    assert prompt_key([user("a")]) != prompt_key([user("b")])
+
+
+def test_each_beginning_of_a_chat_is_a_prompt():
+    chat = Demonstration((user("a"), assistant("x"), user("b"), assistant("y")))
+    assert prompt_keys(chat) == {prompt_key([user("a")]), prompt_key([user("a"), assistant("x"), user("b")])}
+    pair = Comparison((user("a"),), (assistant("x"),), (assistant("y"),))
+    assert (
+        prompt_keys(pair) == prompt_keys(Prompt((user("a"),))) == {prompt_key([user("a")])}
+        and prompt_keys(Text("a")) == set()
+    )
+
+
+def test_overlap_is_counted_through_the_parents(tmp_path):
+    write_jsonl(tmp_path / "demos.jsonl", chats("a", "b"))
+    write_jsonl(tmp_path / "pairs.jsonl", pairs("c"))
+    sft = trained(tmp_path / "sft", tmp_path / "demos.jsonl")
+    dpo = trained(tmp_path / "dpo", tmp_path / "pairs.jsonl", "dpo", ["sft"])
+    found = overlap([Prompt((user(text),)) for text in "abcd"], [sft, dpo])
+    assert (found["sft"]["rows"], found["dpo"]["rows"], found["dpo"]["of"]) == (2, 3, 4)
+    assert len(found["dpo"]["files"]) == 2 and found["dpo"]["unchecked"] == []
+
+
+def test_files_that_changed_or_went_are_said(tmp_path):
+    for name in ("gone", "changed"):
+        write_jsonl(tmp_path / f"{name}.jsonl", chats("a"))
+    arms = [trained(tmp_path / name, tmp_path / f"{name}.jsonl") for name in ("gone", "changed")]
+    (tmp_path / "gone.jsonl").unlink()
+    write_jsonl(tmp_path / "changed.jsonl", chats("b"))
+    found = overlap([Prompt((user("a"),))], arms)
+    assert found["gone"]["unchecked"][0]["why"] == "the file is not there" and found["gone"]["rows"] == 0
+    assert found["changed"]["unchecked"][0]["why"] == "the file has changed since"
+
+
+def test_a_reward_run_from_the_same_pairs_is_a_proxy(tmp_path):
+    for name, rows in (("demos", chats("a")), ("pairs", pairs("b")), ("others", pairs("c"))):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    sft = trained(tmp_path / "sft", tmp_path / "demos.jsonl")
+    dpo = trained(tmp_path / "dpo", tmp_path / "pairs.jsonl", "dpo", ["sft"])
+    trained(tmp_path / "same", tmp_path / "pairs.jsonl", "reward", ["sft"], "same")
+    trained(tmp_path / "other", tmp_path / "others.jsonl", "reward", ["sft"], "other")
+    assert [tie["arm"] for tie in proxies(resolve(tmp_path / "same"), [sft, dpo])] == ["dpo"]
+    assert proxies(resolve(tmp_path / "other"), [sft, dpo]) == []
+    ppo = trained(tmp_path / "ppo", tmp_path / "demos.jsonl", "ppo", ["sft"], reward="other")
+    assert "against this reward run" in proxies(resolve(tmp_path / "other"), [ppo])[0]["why"]
