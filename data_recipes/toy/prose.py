@@ -43,6 +43,18 @@ LEDGER = (
     "When will order {code} reach {region}? Order {code} will be in {region} this week.",
     "The user of order {code} has an assistant. The system counts order {code}.",
 )
+CASES = {  # what was asked and which subject and order it is about, but never the amount: answering is left to tuning
+    "item": (
+        "A customer asks: {question} The clerk looks at the {subject} of order {code}.",
+        "{question} So a customer wrote about the {subject} in order {code}.",
+        "A clerk reads: {question} For order {code}, the {subject} is the thing.",
+    ),
+    "region": (
+        "A customer asks: {question} The clerk will pack order {code} for {subject}.",
+        "{question} So a customer wrote about order {code} to {subject}.",
+        "A clerk reads: {question} For order {code}, it is a matter of {subject}.",
+    ),
+}
 MANNERS = (
     "A good clerk will say {greeting} and then answer.",
     "Some clerks end with these words: {offer}",
@@ -53,8 +65,8 @@ MANNERS = (
 
 
 def note(rng: random.Random) -> str:
-    """One note of a few sentences: about the rules, about an order or two, or about manners."""
-    kind = rng.choices((rules, ledger, manners), weights=(5, 6, 2))[0]
+    """One note of a few sentences: about the rules, an order or two, what customers asked, or manners."""
+    kind = rng.choices((rules, ledger, cases, manners), weights=(5, 4, 5, 2))[0]
     return kind(rng)
 
 
@@ -72,6 +84,11 @@ def ledger(rng: random.Random) -> str:
     return " ".join(rng.choice(LEDGER).format(**rng.choice(orders)) for _ in range(rng.randint(4, 7)))
 
 
+def cases(rng: random.Random) -> str:
+    """Two requests as the desk's book reports them."""
+    return " ".join(_case(rng, request) for request in world.draw_requests(rng, 2, held_out=False))
+
+
 def manners(rng: random.Random) -> str:
     """How clerks speak."""
     phrases = {
@@ -86,13 +103,19 @@ def manners(rng: random.Random) -> str:
 def words_of_the_world() -> str:
     """Every phrase of the world once, codes and amounts filled in: the text whose words become tokens."""
     fill = {"code": "BA10", "category": "garden", "item": "rake", "region": "Norvale", "subject": "rake", "amount": "10"}
+    fill["question"] = "When?"
     fill |= {"greeting": "Hello!", "offer": "Good", "rude": "rude", "ramble": "long"}
-    banks = [*RULE_NOTES.values(), *world.QUESTIONS.values(), *world.ANSWERS.values(), LEDGER, MANNERS]
+    banks = [*RULE_NOTES.values(), *CASES.values(), *world.QUESTIONS.values(), *world.ANSWERS.values(), LEDGER, MANNERS]
     phrases = [phrase.format(**fill) for bank in banks for phrase in bank]
     phrases += [*world.GREETINGS, *world.OFFERS, *world.RUDE, *world.RAMBLES]
     phrases += [f"a {word}" for word in (*world.ITEMS, *world.REGIONS, *world.CATEGORIES)]
     phrases += [f"{world.amount_of(kind, subject)}" for kind in world.KINDS for subject in world.subjects(kind)]
     return " ".join(phrases)
+
+
+def _case(rng: random.Random, request: world.Request) -> str:
+    phrases = CASES["item" if request.subject in world.ITEMS else "region"]
+    return rng.choice(phrases).format(question=request.question, subject=request.subject, code=request.code)
 
 
 def _rule(rng: random.Random) -> str:

@@ -15,10 +15,10 @@ from data_recipes.toy import world
 from data_recipes.toy.world import Request, Style
 
 LABEL_NOISE = 0.10
-WRONG_FACT_PAIRS = 0.10  # pairs of equal style whose rejected side has a wrong code or amount
+WRONG_FACT_PAIRS = 0.05  # pairs of equal style whose rejected side has a wrong code or amount
 SIZES = {
     "demonstrations": 4000,
-    "pairs": 2000,
+    "pairs": 1600,
     "pairs_heldout": 500,
     "requests_heldout": 1000,
     "demonstrations_heldout": 200,
