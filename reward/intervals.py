@@ -57,7 +57,8 @@ def wilson(successes: float, n: int, *, level: float = LEVEL) -> Interval:
     shrink = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / shrink
     half = z / shrink * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), n, level)
+    # at 0 and n successes an end is the share itself, which rounding misses by 1e-19
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n, level)
 
 
 def bootstrap_mean(values_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:

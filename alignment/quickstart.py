@@ -1,0 +1,146 @@
+"""The quickstart: the whole chain on the offline toy world, by the public commands, each shown before it runs.
+
+Nothing here has a way of its own: every line that is printed can be typed, and gives the same runs. The judge of the toy
+world only measures; no stage trains on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_recipes import toy
+from data_recipes.errors import Failed, Interrupted
+from data_recipes.files import write_json
+
+JUDGE, RIGHT = "data_recipes.toy.judge:judge", "data_recipes.toy.judge:right"
+TOKENS = 48  # the longest answer of the toy world has fewer
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure of the chain, what is promised of it, and whether that was kept."""
+
+    name: str
+    found: str
+    promised: str
+    kept: bool
+
+    def row(self) -> tuple[str, str, str, str]:
+        return self.name, self.found, self.promised, "yes" if self.kept else "NO"
+
+
+def quickstart(output: Path, *, seed: int, ui) -> dict:
+    """Runs data, sft, reward, dpo, eval and report for one seed; returns the table's figures.
+
+    Raises:
+        Failed: a command of the chain failed. Interrupted: a signal came; the same command continues the chain.
+    """
+    toy.check_base()
+    began = time.monotonic()
+    for line in commands(output, seed):
+        ui.say(f"$ {' '.join(map(shlex.quote, line))}")
+        _do(line)
+    results = {name: read_result(output / name) for name in ("eval-policies", "eval-reward")}
+    found = checks(results["eval-policies"], results["eval-reward"])
+    seconds = time.monotonic() - began
+    page = write_report(output, list(results.values()), found)
+    ui.table(f"quickstart, seed {seed}, {seconds:.0f} s", [check.row() for check in found],
+             header=("", "found", "promised", "kept"))
+    ui.say(f"report: {page}")
+    summary = {"seed": seed, "seconds": round(seconds, 1), "report": str(page),
+               "checks": [{**vars(check)} for check in found], "kept": all(check.kept for check in found)}
+    write_json(output / "quickstart.json", summary)
+    return summary
+
+
+def commands(output: Path, seed: int) -> list[list[str]]:
+    """The lines of the chain, as they could be typed."""
+    data, runs = output / "data", output / "runs"
+    base, sft, reward, dpo = toy_base(), runs / "sft", runs / "reward", runs / "dpo"
+
+    def train(stage: str, model: Path, rows: str, run: Path) -> list[str]:
+        return ["align", stage, "--config", f"configs/{stage}/quickstart.yaml", "--model", str(model), "--data",
+                str(data / rows), "--output", str(run), "--seed", str(seed)]
+
+    return [
+        ["python", "-m", "data_recipes.toy", "--output", str(data), "--seed", str(seed)],
+        train("sft", base, "demonstrations.jsonl", sft),
+        train("reward", sft, "pairs.jsonl", reward),
+        train("dpo", sft, "pairs.jsonl", dpo),
+        ["align", "eval", str(sft), str(dpo), "--base", "--data", str(data / "requests_heldout.jsonl"), "--reward", RIGHT,
+         "--reward", JUDGE, "--max-new-tokens", str(TOKENS), "--batch-size", "100", "--output", str(output / "eval-policies")],
+        ["align", "eval", str(reward), "--data", str(data / "pairs_heldout.jsonl"), "--batch-size", "64",
+         "--output", str(output / "eval-reward")],
+    ]
+
+
+def toy_base() -> Path:
+    """The shipped base, by a short path where it lies below this folder."""
+    here = os.path.relpath(toy.BASE)
+    return Path(here) if not here.startswith("..") else toy.BASE
+
+
+def _do(line: list[str]) -> None:
+    """Runs one line in this process: the same program, without starting Python anew."""
+    if line[:3] == ["python", "-m", "data_recipes.toy"]:
+        from data_recipes.toy.__main__ import main
+
+        main(line[3:])
+        return
+    from alignment.cli import run
+
+    code = run(line[1:])
+    if code > 128:
+        raise Interrupted(code - 128, do="The same command continues the chain.")
+    if code:
+        raise Failed(f"the command ended with {code}", where=" ".join(line[:2]), do="Its own words stand above.")
+
+
+def read_result(folder: Path) -> dict:
+    """What `align eval --output` wrote."""
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+
+
+def checks(policies: dict, rewards: dict) -> list[Check]:
+    """What the quickstart promises, beside what was found."""
+    arms = {arm["name"]: arm["answers"]["rewards"] for arm in policies["arms"]}
+    sft, dpo = (next(arms[name] for name in arms if name.endswith(end)) for end in ("sft", "dpo"))
+    base = next(value for name, value in arms.items() if not name.endswith(("sft", "dpo")))
+    card = rewards["arms"][0]
+    wins, difference = dpo[JUDGE]["win_rate"], dpo[RIGHT]["difference"]
+    return [
+        _share("right answers: base", base[RIGHT]["mean"], most=0.10),
+        _share("right answers: SFT", sft[RIGHT]["mean"], least=0.85),
+        _share("right answers: DPO", dpo[RIGHT]["mean"]),
+        Check("right answers: DPO less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03),
+        _share("reward model right on clean pairs", card["accuracy"], least=0.90),
+        _share("'the longer wins' on the same pairs", card["longer_wins"], most=0.60),
+        Check("DPO wins over SFT by the judge", _percent(wins), "at least 70 %, interval above 50 %",
+              wins["value"] >= 0.70 and wins["low"] > 0.5),
+    ]
+
+
+def _share(name: str, value: dict, *, least: float = 0.0, most: float = 1.0) -> Check:
+    promised = f"at least {least:.0%}" if least else f"at most {most:.0%}" if most < 1 else ""
+    return Check(name, _percent(value), promised.replace("%", " %"), least <= value["value"] <= most)
+
+
+def _percent(value: dict) -> str:
+    return f"{100 * value['value']:.1f} % [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+
+
+def _points(value: dict) -> str:
+    return f"{100 * value['value']:+.1f} points [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"
+
+
+def write_report(output: Path, results: list[dict], found: list[Check]) -> Path:
+    """The chain's page with the table, the picture and the curves."""
+    from alignment.evaluate.report import chain_report
+
+    runs = [output / "runs" / name for name in ("sft", "reward", "dpo")]
+    return Path(chain_report(runs, results, output, checks=[check.row() for check in found])["page"])
