@@ -75,13 +75,18 @@ def best_device(device: str = "auto") -> torch.device:
     """The device asked for; `auto` takes this process's accelerator where there is one and the launch uses it."""
     if device != "auto":
         return torch.device(device)
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}:  # how a launch on CPUs says so
-        return torch.device("cpu")
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"true", "1"}:  # `use_cpu: true` of a launch file
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}:  # `use_cpu: true` of a launch file
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def inference_dtype(asked: str, device: torch.device) -> str:
+    """Weights' dtype for answering and scoring: `auto` is bf16 on a GPU that has it natively, float32 elsewhere."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if device.type == "cuda" and native_bfloat16(device) else "float32"
 
 
 def torch_dtype(name: str):

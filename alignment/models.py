@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, Renderer, prepare_tokenizer
 
 from alignment.adapters import HEAD_TASK, TRUNK_TASK, head_name, load_adapter_file, put_adapter
-from alignment.hardware import best_device, torch_dtype
+from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
 from alignment.sources import Source, base_of, hub_refusal, resolve
 
@@ -97,6 +97,7 @@ def load_config(base: Source, *, trust_remote_code: bool = False):
 
 def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Module:
     """The base weights, as a causal model or (with `head`) with a scalar score head that starts at zero."""
+    quiet_libraries()
     maker, extra = AutoModelForCausalLM, {}
     if head:
         maker, extra = AutoModelForSequenceClassification, {"num_labels": 1}
@@ -181,6 +182,7 @@ def _load(source: Source | str | Path, how: Loading, *, head: bool) -> Loaded:
                       where=source.text, expected="a policy" if not head else "a reward run or a folder with a score head")
     base = base_of(source, base=how.base)
     check_base(source, base)
+    how = replace(how, dtype=inference_dtype(how.dtype, best_device(how.device)))
     model = load_base(base, how, head=head)
     if source.is_adapter:
         model = attach_for_inference(model, source, head=head)

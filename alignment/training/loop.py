@@ -61,6 +61,9 @@ def _train(session: Session, trainer, train: Rendered):
     if checkpoint:
         job.ui.say(f"continuing after step {start}")
     lengths = row_lengths(trainer.train_dataset)
+    uneven = len(lengths) % config.training.batch_size
+    if processes.world() > 1 and uneven:
+        job.ui.warn(f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one")
     trainer.order = EpochOrder(lengths, batch=config.training.batch_size, seed=config.training.seed,
                                grouped=config.training.group_by_length)
     with job.ui.steps(total_steps(session, len(lengths)), start) as steps, job.signals.at_step_end():
