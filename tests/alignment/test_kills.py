@@ -4,14 +4,16 @@ The child is forked from this process, where torch is loaded already, so that a 
 `ALIGN_KILLS` sets how many; `make campaigns` runs hundreds.
 """
 
+import json
 import multiprocessing
 import os
 import random
+import signal
 import time
 
 import pytest
 
-from tests.alignment.chains import metrics, run_stage, weights, world
+from tests.alignment.chains import StoppingUi, metrics, run_stage, weights, world
 
 SETTINGS = {"training__epochs": 2, "training__save_every": 1, "training__keep_checkpoints": 1}
 
@@ -57,6 +59,40 @@ def survive(stage, tmp_path, kills, seed):
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path, stage):
     assert survive(stage, tmp_path, kills=4, seed=1) == 4
+
+
+class TwoSignals(StoppingUi):
+    """The second signal comes while the first is being heeded: at once."""
+
+    def steps(self, total, start=0):
+        shown = super().steps(total, start)
+        first = shown.update
+
+        def update(step, metrics):
+            first(step, metrics)
+            first(step, metrics)
+
+        shown.update = update
+        return shown
+
+
+def _two_signals(files, output):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    run_stage("sft", files, files["base"], output, ui=TwoSignals(at=3), **SETTINGS)
+    os._exit(0)
+
+
+def test_a_second_signal_stops_at_once_and_the_checkpoint_before_is_used(tmp_path):
+    files = world(tmp_path / "world", rows=14)
+    run_stage("sft", files, files["base"], tmp_path / "straight", **SETTINGS)
+    child = multiprocessing.get_context("fork").Process(target=_two_signals, args=(files, tmp_path / "run"))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "run" / "align.json").read_text())["state"] == "running"  # it had no time to say more
+    run_stage("sft", files, files["base"], tmp_path / "run", **SETTINGS)
+    assert weights(tmp_path / "run") == weights(tmp_path / "straight")
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")
 
 
 @pytest.mark.campaign

@@ -183,6 +183,17 @@ def test_a_foreign_peft_folder_is_a_parent_like_a_run(chain, tmp_path):
     assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == state_hash(load_adapter_file(tmp_path / "theirs"))
 
 
+def test_added_tokens_are_trained_with_the_whole_model_and_refused_elsewhere(chain, tmp_path):
+    _, files = chain
+    with pytest.raises(Refused, match="adapter.kind=full"):
+        run_stage("sft", files, files["base"], tmp_path / "no", model__add_tokens=["<tool>"], training__max_steps=1)
+    run_stage("sft", files, files["base"], tmp_path / "sft", model__add_tokens=["<tool>"], adapter__kind="full",
+              training__learning_rate=1e-4, training__max_steps=2)
+    loaded = load_policy(tmp_path / "sft")
+    assert len(loaded.tokenizer) == loaded.model.config.vocab_size == 261
+    run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
+
+
 def test_packing_trains_every_reported_token(chain, tmp_path):
     _, files = chain
     run_stage("sft", files, files["base"], tmp_path / "packed", **{"training__max_steps": 2, "trainer__packing": True})
