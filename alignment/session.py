@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from alignment.training import libraries  # noqa: F401  (first: the heavy ones load faster by it)
+
 import torch
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -73,6 +75,7 @@ def open_session(job: Job, *, task: str) -> Session:
     """
     quiet_libraries()
     session, model = Session(job, task), job.config.model
+    check_added_tokens(session)
     session.tokenizer, session.preparation = load_tokenizer(
         job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens))
     for note in session.preparation.notes:
@@ -95,6 +98,17 @@ def renderer_options(source: Source, config) -> dict:
     if data.tools:
         given["tools"] = json.loads(Path(data.tools).read_text(encoding="utf-8"))
     return {**inherited, **given, "max_length": data.max_length}
+
+
+def check_added_tokens(session: Session) -> None:
+    """New tokens need rows of their own in the embedding matrices, which only full tuning in `align sft` trains and saves.
+
+    An adapter would have to carry both whole matrices, and no longer be one that vLLM or plain PEFT takes as it is.
+    """
+    if session.config.model.add_tokens and (not session.full or session.job.stage != "sft"):
+        raise Refused("tokens can only be added by tuning the whole model on demonstrations", where="model.add_tokens",
+                      expected="align sft with --set adapter.kind=full",
+                      do="Later stages then take that run with its tokens; or name tokens that the tokenizer has already.")
 
 
 def check_template(source: Source, preparation) -> None:

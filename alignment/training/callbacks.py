@@ -41,7 +41,7 @@ class FiniteCallback(TrainerCallback):
         losses, rows = self.trainer.step_losses, self.trainer.step_rows
         self.trainer.step_losses, self.trainer.step_rows = [], []
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        norm = torch.nn.utils.get_total_norm(gradients)
         loss = torch.stack(losses).sum()
         if torch.isfinite(norm + loss).item():
             return

@@ -12,6 +12,8 @@ from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
+from alignment.training.label_head import attach_label_head
+
 ROWS = "row_ids"
 
 
@@ -66,6 +68,10 @@ class Seams:
 class SftTrainer(Seams, SFTTrainer):
     """Supervised tuning on rows with `input_ids` and `labels`."""
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        attach_label_head(self.model)
+
 
 class PairRewardTrainer(Seams, RewardTrainer):
     """Reward training on rows with `chosen_ids` and `rejected_ids`."""
@@ -73,6 +79,12 @@ class PairRewardTrainer(Seams, RewardTrainer):
 
 class PairDpoTrainer(Seams, DPOTrainer):
     """DPO on rows that are rendered already: `prompt_ids`, `chosen_ids`, `rejected_ids`."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        attach_label_head(self.model)
+        if self.ref_model is not None:
+            attach_label_head(self.accelerator.unwrap_model(self.ref_model))
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # TRL's own version only takes text and would render it a second time, by other rules.
