@@ -35,7 +35,9 @@ class AdapterChoice:
 
 def _lora(choice: AdapterChoice, **kind: bool) -> LoraConfig:
     targets = choice.targets if isinstance(choice.targets, str) else list(choice.targets)
-    return LoraConfig(r=choice.rank, lora_alpha=choice.alpha, lora_dropout=choice.dropout, target_modules=targets, **kind)
+    return LoraConfig(
+        r=choice.rank, lora_alpha=choice.alpha, lora_dropout=choice.dropout, target_modules=targets, **kind
+    )
 
 
 # LoRA arXiv 2106.09685, rsLoRA arXiv 2312.03732, DoRA arXiv 2402.09353: all start as the identity (B = 0).
@@ -88,8 +90,12 @@ def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:
     """The adapter's tensors. Raises Refused where only a pickle is there: those run code when they are read."""
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
-        raise Refused("there is no adapter_model.safetensors", where=folder, expected="an adapter in safetensors",
-                      do="Convert a .bin adapter with the tool that made it; pickled weights are not read.")
+        raise Refused(
+            "there is no adapter_model.safetensors",
+            where=folder,
+            expected="an adapter in safetensors",
+            do="Convert a .bin adapter with the tool that made it; pickled weights are not read.",
+        )
     return load_file(file)
 
 
@@ -97,11 +103,17 @@ def put_adapter(model: PeftModel, state: dict[str, torch.Tensor], name: str) -> 
     """Sets adapter `name` to `state` and proves that every tensor arrived. Raises Failed otherwise."""
     set_peft_model_state_dict(model, state, adapter_name=name)
     seen = adapter_state(model, name)
-    wrong = [key for key in state.keys() | seen.keys()
-             if key not in state or key not in seen or not torch.equal(state[key].to(seen[key]), seen[key])]
+    wrong = [
+        key
+        for key in state.keys() | seen.keys()
+        if key not in state or key not in seen or not torch.equal(state[key].to(seen[key]), seen[key])
+    ]
     if wrong:
-        raise Failed(f"{len(wrong)} tensors of the adapter found no place in the model, first '{sorted(wrong)[0]}'",
-                     expected="an adapter made for this base", do="Check that base and adapter belong together.")
+        raise Failed(
+            f"{len(wrong)} tensors of the adapter found no place in the model, first '{sorted(wrong)[0]}'",
+            expected="an adapter made for this base",
+            do="Check that base and adapter belong together.",
+        )
 
 
 def adapter_state(model: PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
@@ -139,8 +151,11 @@ def head_name(model: torch.nn.Module) -> str:
     for name in ("score", "classifier"):
         if isinstance(getattr(model, name, None), torch.nn.Module):
             return name
-    raise Refused(f"{type(model).__name__} has no scoring head that is known here", where="model",
-                  expected="a module named score or classifier")
+    raise Refused(
+        f"{type(model).__name__} has no scoring head that is known here",
+        where="model",
+        expected="a module named score or classifier",
+    )
 
 
 def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[str]:
@@ -168,6 +183,10 @@ def describe(model: torch.nn.Module) -> dict | None:
         return None
     config = model.peft_config["default"].to_dict()
     targets = config.get("target_modules")
-    return {"kind": kind_of({**config, "peft_type": str(config["peft_type"]).split(".")[-1]}), "rank": config.get("r"),
-            "alpha": config.get("lora_alpha"), "dropout": config.get("lora_dropout"),
-            "targets": sorted(targets) if isinstance(targets, (set, list)) else targets}
+    return {
+        "kind": kind_of({**config, "peft_type": str(config["peft_type"]).split(".")[-1]}),
+        "rank": config.get("r"),
+        "alpha": config.get("lora_alpha"),
+        "dropout": config.get("lora_dropout"),
+        "targets": sorted(targets) if isinstance(targets, (set, list)) else targets,
+    }

@@ -11,10 +11,21 @@ LOADERS = {"reward": "AutoPeftModelForSequenceClassification", "sft": "AutoPeftM
 def model_card(manifest: dict) -> str:
     """Markdown with the front matter that model hubs read. No path of this machine and no text of a row is in it."""
     stage, base = manifest["stage"], manifest["base"]
-    front = {"library_name": "peft" if manifest.get("adapter") else "transformers", "pipeline_tag": TASKS[stage],
-             "tags": ["align", stage], **({"base_model": base["id"]} if base["kind"] == "hub" else {})}
-    sections = [f"---\n{yaml.safe_dump(front, sort_keys=False)}---", f"# A model from `align {stage}`", _loading(manifest),
-                "## Training", _table(_facts(manifest)), "## Figures", _table(manifest["metrics"].items())]
+    front = {
+        "library_name": "peft" if manifest.get("adapter") else "transformers",
+        "pipeline_tag": TASKS[stage],
+        "tags": ["align", stage],
+        **({"base_model": base["id"]} if base["kind"] == "hub" else {}),
+    }
+    sections = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# A model from `align {stage}`",
+        _loading(manifest),
+        "## Training",
+        _table(_facts(manifest)),
+        "## Figures",
+        _table(manifest["metrics"].items()),
+    ]
     return "\n\n".join(sections) + "\n"
 
 
@@ -29,11 +40,15 @@ def _loading(manifest: dict) -> str:
 def _facts(manifest: dict) -> list[tuple[str, object]]:
     training, adapter = manifest["config"]["training"], manifest.get("adapter")
     return [
-        ("rows", manifest["counts"]["train_rows"]), ("trained tokens", manifest["counts"]["train_trained"]),
-        ("steps", manifest["counts"]["steps"]), ("learning rate", training["learning_rate"]),
-        ("rows a step", training["batch_size"]), ("seed", training["seed"]),
+        ("rows", manifest["counts"]["train_rows"]),
+        ("trained tokens", manifest["counts"]["train_trained"]),
+        ("steps", manifest["counts"]["steps"]),
+        ("learning rate", training["learning_rate"]),
+        ("rows a step", training["batch_size"]),
+        ("seed", training["seed"]),
         ("adapter", f"{adapter['kind']}, rank {adapter['rank']}" if adapter else "none: all weights were tuned"),
-        ("precision", manifest["hardware"]["precision"]), ("content", manifest["content_hash"][:16]),
+        ("precision", manifest["hardware"]["precision"]),
+        ("content", manifest["content_hash"][:16]),
         *((name, version) for name, version in manifest["versions"].items()),
     ]
 

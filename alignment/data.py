@@ -118,8 +118,12 @@ def demonstration_row(renderer) -> Callable[[object], dict]:
         made = renderer.demonstration(record)
         labels = [token if trained else IGNORED for token, trained in zip(made.input_ids, made.trained, strict=True)]
         size, trained = len(made.input_ids), sum(made.trained)
-        return {"input_ids": made.input_ids, "labels": labels, "length": size,
-                "counts": {"tokens": size, "trained": trained, "truncated": int(made.truncated)}}
+        return {
+            "input_ids": made.input_ids,
+            "labels": labels,
+            "length": size,
+            "counts": {"tokens": size, "trained": trained, "truncated": int(made.truncated)},
+        }
 
     return one
 
@@ -135,12 +139,18 @@ def pair_row(renderer, *, whole: bool, margins: bool) -> Callable[[object], dict
         made = renderer.comparison(record)
         prompt, chosen, rejected = made.prompt_ids, made.chosen_ids, made.rejected_ids
         sizes = [len(prompt) + len(chosen), len(prompt) + len(rejected)]
-        row = {"chosen_ids": prompt + chosen, "rejected_ids": prompt + rejected} if whole else {
-            "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+        row = (
+            {"chosen_ids": prompt + chosen, "rejected_ids": prompt + rejected}
+            if whole
+            else {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+        )
         if margins:
             row["margin"] = record.margin
-        return {**row, "length": max(sizes), "counts": {
-            "tokens": sum(sizes), "trained": len(chosen) + len(rejected), "truncated": int(made.truncated)}}
+        return {
+            **row,
+            "length": max(sizes),
+            "counts": {"tokens": sum(sizes), "trained": len(chosen) + len(rejected), "truncated": int(made.truncated)},
+        }
 
     return one
 
@@ -150,6 +160,9 @@ def use_margins(records: list) -> bool:
     with_margin = sum(record.margin is not None for record in records)
     if 0 < with_margin < len(records):
         missing = next(record for record in records if record.margin is None)
-        raise Refused(f"{len(records) - with_margin} of {len(records)} pairs have no margin", where=missing.where,
-                      expected="a margin on every row, or on none")
+        raise Refused(
+            f"{len(records) - with_margin} of {len(records)} pairs have no margin",
+            where=missing.where,
+            expected="a margin on every row, or on none",
+        )
     return with_margin > 0

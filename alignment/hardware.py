@@ -61,13 +61,24 @@ class Plan:
     def rows(self) -> list[tuple[str, str]]:
         """What is printed."""
         return [
-            ("device", f"{self.device}, {self.world} process{'es' if self.world > 1 else ''}, {self.threads} threads each"),
-            ("precision", f"{self.precision}, weights in {self.weights}"), ("attention", self.attention),
+            (
+                "device",
+                f"{self.device}, {self.world} process{'es' if self.world > 1 else ''}, {self.threads} threads each",
+            ),
+            ("precision", f"{self.precision}, weights in {self.weights}"),
+            ("attention", self.attention),
             ("gradient checkpointing", "on" if self.checkpointing else "off"),
-            ("batch", f"{self.micro_batch} rows x {self.accumulation} accumulated x {self.world} = "
-                      f"{self.micro_batch * self.accumulation * self.world}"),
-            ("memory estimate", f"{self.total / GIB:.2f} GiB of {self.free / GIB:.1f} GiB free ("
-                                + ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.estimate.items()) + ")"),
+            (
+                "batch",
+                f"{self.micro_batch} rows x {self.accumulation} accumulated x {self.world} = "
+                f"{self.micro_batch * self.accumulation * self.world}",
+            ),
+            (
+                "memory estimate",
+                f"{self.total / GIB:.2f} GiB of {self.free / GIB:.1f} GiB free ("
+                + ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.estimate.items())
+                + ")",
+            ),
         ]
 
 
@@ -109,8 +120,12 @@ def native_bfloat16(device: torch.device) -> bool:
 def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
     """(precision, reason). On a CPU `auto` stays float32 even where bf16 exists: small models gain nothing from it."""
     if asked == "bfloat16" and not native_bfloat16(device):
-        raise Refused(f"bfloat16 is not native on this {device.type}", where="hardware.precision", expected="auto or float32",
-                      do="It would be emulated and many times slower.")
+        raise Refused(
+            f"bfloat16 is not native on this {device.type}",
+            where="hardware.precision",
+            expected="auto or float32",
+            do="It would be emulated and many times slower.",
+        )
     if asked != "auto":
         return asked, "asked for"
     if device.type == "cuda" and native_bfloat16(device):
@@ -137,30 +152,48 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def estimate(shape: ModelShape, *, rows: int, length: int, precision: str, weights: str, checkpointing: bool) -> dict[str, int]:
+def estimate(
+    shape: ModelShape, *, rows: int, length: int, precision: str, weights: str, checkpointing: bool
+) -> dict[str, int]:
     """Peak bytes by part for `rows` sequences of `length` tokens in one micro-batch."""
     tokens, width = rows * length, BYTES[precision]
     weight_bytes = shape.weight_bits / 8 * 1.1 if shape.weight_bits else BYTES[weights]
     per_token = 34 * width / 2 * shape.hidden
     kept = 2 * width * shape.hidden * shape.layers + per_token if checkpointing else per_token * shape.layers
     head = 3 * 4 * min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
-    return {"weights": int(shape.parameters * weight_bytes) * shape.copies, "training": 12 * shape.trained,
-            "activations": int(tokens * kept), "logits": head}
+    return {
+        "weights": int(shape.parameters * weight_bytes) * shape.copies,
+        "training": 12 * shape.trained,
+        "activations": int(tokens * kept),
+        "logits": head,
+    }
 
 
 def choose_micro_batch(asked: str | int, per_process: int, fits) -> int:
     """The largest divisor of the rows per process that `fits(rows)`; at least 1."""
     if asked != "auto":
         if per_process % int(asked):
-            raise Refused(f"{asked} rows do not divide the {per_process} rows of one process", where="hardware.micro_batch",
-                          expected="a divisor, so that the effective batch is kept")
+            raise Refused(
+                f"{asked} rows do not divide the {per_process} rows of one process",
+                where="hardware.micro_batch",
+                expected="a divisor, so that the effective batch is kept",
+            )
         return int(asked)
     divisors = [rows for rows in range(per_process, 0, -1) if per_process % rows == 0]
     return next((rows for rows in divisors if fits(rows)), 1)
 
 
-def make_plan(hardware, shape: ModelShape, *, batch_size: int, length: int, sequences: int, attention: str, weights: str,
-              full: bool) -> Plan:
+def make_plan(
+    hardware,
+    shape: ModelShape,
+    *,
+    batch_size: int,
+    length: int,
+    sequences: int,
+    attention: str,
+    weights: str,
+    full: bool,
+) -> Plan:
     """Decides everything for one run.
 
     Args:
@@ -174,21 +207,43 @@ def make_plan(hardware, shape: ModelShape, *, batch_size: int, length: int, sequ
         weights = precision if precision == "bfloat16" and not full else "float32"
     world = world_size()
     if batch_size % world:
-        raise Refused(f"{batch_size} rows cannot be shared among {world} processes", where="training.batch_size",
-                      expected=f"a multiple of {world}")
+        raise Refused(
+            f"{batch_size} rows cannot be shared among {world} processes",
+            where="training.batch_size",
+            expected=f"a multiple of {world}",
+        )
     free = free_memory(device)
 
     def needs(rows: int, on: bool) -> dict[str, int]:
-        return estimate(shape, rows=rows * sequences, length=length, precision=precision, weights=weights, checkpointing=on)
+        return estimate(
+            shape, rows=rows * sequences, length=length, precision=precision, weights=weights, checkpointing=on
+        )
 
     on = hardware.checkpointing == "on"
     if hardware.checkpointing == "auto":  # only where one row does not fit without it
         on = sum(needs(1, False).values()) > SHARE * free
-    micro = choose_micro_batch(hardware.micro_batch, batch_size // world, lambda rows: sum(needs(rows, on).values()) <= SHARE * free)
-    plan = Plan(device.type, precision, weights, attention, on, choose_threads(hardware.threads, device), world, micro,
-                batch_size // world // micro, hardware.deterministic, needs(micro, on), free, [f"precision: {reason}"])
+    micro = choose_micro_batch(
+        hardware.micro_batch, batch_size // world, lambda rows: sum(needs(rows, on).values()) <= SHARE * free
+    )
+    plan = Plan(
+        device.type,
+        precision,
+        weights,
+        attention,
+        on,
+        choose_threads(hardware.threads, device),
+        world,
+        micro,
+        batch_size // world // micro,
+        hardware.deterministic,
+        needs(micro, on),
+        free,
+        [f"precision: {reason}"],
+    )
     if plan.total > free:
-        plan.reasons.append("the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch")
+        plan.reasons.append(
+            "the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch"
+        )
     return plan
 
 
@@ -202,7 +257,9 @@ def apply(plan: Plan) -> None:
 
 def half_micro_batch(plan: Plan) -> Plan:
     """The plan after an out-of-memory: half the micro-batch, twice the accumulation, the same effective batch."""
-    micro = next(rows for rows in range(plan.micro_batch // 2, 0, -1) if (plan.micro_batch * plan.accumulation) % rows == 0)
+    micro = next(
+        rows for rows in range(plan.micro_batch // 2, 0, -1) if (plan.micro_batch * plan.accumulation) % rows == 0
+    )
     plan.accumulation, plan.micro_batch = plan.micro_batch * plan.accumulation // micro, micro
     plan.reasons.append(f"out of memory: micro-batch {micro}, accumulation {plan.accumulation}")
     return plan

@@ -36,7 +36,9 @@ def trained_tokens_agree(dataset, train: Rendered) -> int:
     """The labels in the trainer's data set carry as many trained tokens as the data report says."""
     seen = sum(label != IGNORED for row in dataset["labels"] for label in row)
     if seen != train.counts["trained"]:
-        raise Failed(f"step 0: the trainer would train {seen:,} tokens", expected=f"{train.counts['trained']:,}, as reported")
+        raise Failed(
+            f"step 0: the trainer would train {seen:,} tokens", expected=f"{train.counts['trained']:,}, as reported"
+        )
     return seen
 
 
@@ -63,7 +65,9 @@ def margins_are_zero(trainer, losses: list[str], rows: int) -> float:
     tolerance = tolerance_of(trainer.model) * 100  # a sum over the tokens of a completion
     margin = max(abs(value) for value in metrics["rewards/margins"])
     if not margin <= tolerance:
-        raise Failed(f"step 0: the policy is not its reference, margin {margin:.2e}", expected=f"0 within {tolerance:.0e}")
+        raise Failed(
+            f"step 0: the policy is not its reference, margin {margin:.2e}", expected=f"0 within {tolerance:.0e}"
+        )
     if losses == ["sigmoid"] and not abs(loss - LN2) <= tolerance:
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f} within {tolerance:.0e}")
     return loss
@@ -82,10 +86,18 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
     with torch.no_grad():
         head.fill_(1.0 / head.numel())
-        alone = [ids for i in range(rows) for ids in (trainer.train_dataset[i]["chosen_ids"], trainer.train_dataset[i]["rejected_ids"])]
+        alone = [
+            ids
+            for i in range(rows)
+            for ids in (trainer.train_dataset[i]["chosen_ids"], trainer.train_dataset[i]["rejected_ids"])
+        ]
         try:
-            padded_equals_alone(trainer.model, alone, pad_id=trainer.model.config.get_text_config().pad_token_id,
-                                tolerance=tolerance_of(trainer.model))
+            padded_equals_alone(
+                trainer.model,
+                alone,
+                pad_id=trainer.model.config.get_text_config().pad_token_id,
+                tolerance=tolerance_of(trainer.model),
+            )
         finally:
             head.zero_()
     trainer.model.train()

@@ -21,7 +21,11 @@ from alignment.training import processes
 from alignment.training.signals import Signals, caught
 
 # These keys change where things lie or how they are shown, not what comes out; data and models are compared by content.
-NOT_COMPARED = {"model": {"path", "base"}, "data": {"train", "validation"}, "training": {"save_every", "keep_checkpoints"}}
+NOT_COMPARED = {
+    "model": {"path", "base"},
+    "data": {"train", "validation"},
+    "training": {"save_every", "keep_checkpoints"},
+}
 
 
 @dataclass
@@ -54,7 +58,9 @@ class Job:
         self.begun = True
         if processes.is_first():
             self._list_rejected()
-            self.run.write(state="running", request=self.request, parents=self.parents, config=self.config.resolved(), **facts)
+            self.run.write(
+                state="running", request=self.request, parents=self.parents, config=self.config.resolved(), **facts
+            )
 
     def _list_rejected(self) -> None:
         """Rows that were let pass as a share are listed too, not only those that stop a stage."""
@@ -69,7 +75,9 @@ class Job:
 
 
 @contextlib.contextmanager
-def begin(stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], restart=False, dry_run=False, ui=None):
+def begin(
+    stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], restart=False, dry_run=False, ui=None
+):
     """Opens a stage's job; yields it, and writes how it ended into the manifest.
 
     Args:
@@ -118,8 +126,10 @@ def make_request(stage: str, config, source: Source, parent: dict | None, rows: 
     resolved = config.resolved()
     compared = {
         section: {key: item for key, item in value.items() if key not in NOT_COMPARED.get(section, ())}
-        if isinstance(value, dict) else value
-        for section, value in resolved.items() if section != "report_to"
+        if isinstance(value, dict)
+        else value
+        for section, value in resolved.items()
+        if section != "report_to"
     }
     model = parent["content_hash"] if parent else _identity(source)
     return {"stage": stage, "config": compared, "model": model, "data": rows.fingerprints(), "versions": versions()}

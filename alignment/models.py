@@ -107,8 +107,13 @@ def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Mod
         extra["quantization_config"] = _quantisation(how.quantisation)
     try:
         model, report = maker.from_pretrained(
-            base.name, revision=base.revision, dtype=torch_dtype(how.dtype), use_safetensors=True,
-            trust_remote_code=how.trust_remote_code, output_loading_info=True, **extra,
+            base.name,
+            revision=base.revision,
+            dtype=torch_dtype(how.dtype),
+            use_safetensors=True,
+            trust_remote_code=how.trust_remote_code,
+            output_loading_info=True,
+            **extra,
         )
     except OSError as error:
         raise _load_refusal(base, error) from error
@@ -122,8 +127,11 @@ def _check_loading(report: dict, base: Source, head: str | None) -> None:
     """A weight that is missing would be random, silently: only the new score head may be."""
     missing = [name for name in report["missing_keys"] if not (head and name.startswith(head))]
     if missing:
-        raise Refused(f"{len(missing)} weights are missing from the model, first '{sorted(missing)[0]}'", where=base.name,
-                      expected="a whole model in safetensors")
+        raise Refused(
+            f"{len(missing)} weights are missing from the model, first '{sorted(missing)[0]}'",
+            where=base.name,
+            expected="a whole model in safetensors",
+        )
 
 
 def _quantisation(kind: str):
@@ -132,16 +140,23 @@ def _quantisation(kind: str):
 
     if kind == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 def _load_refusal(source: Source, error: OSError) -> Refused:
     if source.kind == "hub":
         return hub_refusal(source, error)
-    return Refused(f"the model cannot be loaded ({str(error).splitlines()[0][:200]})", where=source.name,
-                   expected="a transformers folder with safetensors weights and a tokenizer",
-                   do="A model that is kept as .bin has to be saved as safetensors first: pickled weights run code when read.")
+    return Refused(
+        f"the model cannot be loaded ({str(error).splitlines()[0][:200]})",
+        where=source.name,
+        expected="a transformers folder with safetensors weights and a tokenizer",
+        do="A model that is kept as .bin has to be saved as safetensors first: pickled weights run code when read.",
+    )
 
 
 def load_policy(source: Source | str | Path, **how) -> Loaded:
@@ -178,8 +193,11 @@ def is_scorer(source: Source) -> bool:
 def _load(source: Source | str | Path, how: Loading, *, head: bool) -> Loaded:
     source = source if isinstance(source, Source) else resolve(source)
     if is_scorer(source) != head:
-        raise Refused("this holds a score head, no policy" if not head else "this holds no trained score head",
-                      where=source.text, expected="a policy" if not head else "a reward run or a folder with a score head")
+        raise Refused(
+            "this holds a score head, no policy" if not head else "this holds no trained score head",
+            where=source.text,
+            expected="a policy" if not head else "a reward run or a folder with a score head",
+        )
     base = base_of(source, base=how.base)
     check_base(source, base)
     how = replace(how, dtype=inference_dtype(how.dtype, best_device(how.device)))
@@ -200,7 +218,9 @@ def attach_for_inference(model: torch.nn.Module, source: Source, *, head: bool) 
     put_adapter(wrapped, state, "default")
     task = source.adapter_config().get("task_type")
     if task != (HEAD_TASK if head else TRUNK_TASK):
-        raise Refused(f"the adapter is of task type {task}", where=source.text, expected=HEAD_TASK if head else TRUNK_TASK)
+        raise Refused(
+            f"the adapter is of task type {task}", where=source.text, expected=HEAD_TASK if head else TRUNK_TASK
+        )
     return wrapped
 
 
@@ -253,8 +273,11 @@ def compare(expected: torch.Tensor, seen: torch.Tensor, *, tolerance: float, wha
     scale = max(1.0, expected.abs().max().item())
     distance = (expected - seen).abs().max().item() / scale
     if not distance <= tolerance:  # written so that a NaN fails too
-        raise Failed(f"{what} differs by {distance:.2e}", expected=f"at most {tolerance:.0e}",
-                     do="The result was not kept; please report this with the manifest.")
+        raise Failed(
+            f"{what} differs by {distance:.2e}",
+            expected=f"at most {tolerance:.0e}",
+            do="The result was not kept; please report this with the manifest.",
+        )
     return distance
 
 
@@ -262,11 +285,14 @@ def check_finite(model: torch.nn.Module) -> None:
     """Raises Failed where a trained weight is not finite: no file with a NaN is ever written as a result."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
-            raise Failed(f"the weight '{name}' is not finite", do="Lower the learning rate; the last good checkpoint is kept.")
+            raise Failed(
+                f"the weight '{name}' is not finite", do="Lower the learning rate; the last good checkpoint is kept."
+            )
 
 
-def save_and_prove(model: torch.nn.Module, tokenizer, folder: Path, probe: list[list[int]],
-                   read_back: Callable[[Path], torch.Tensor]) -> float:
+def save_and_prove(
+    model: torch.nn.Module, tokenizer, folder: Path, probe: list[list[int]], read_back: Callable[[Path], torch.Tensor]
+) -> float:
     """Saves model and tokenizer to `folder` and compares with `read_back(folder)`, the saved model's outputs on the probe rows.
 
     Returns the largest relative distance. Raises Failed where it is beyond the tolerance.

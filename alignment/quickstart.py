@@ -49,11 +49,19 @@ def quickstart(output: Path, *, seed: int, ui) -> dict:
     found = checks(results["eval-policies"], results["eval-reward"])
     seconds = time.monotonic() - began
     page = write_report(output, list(results.values()), found)
-    ui.table(f"quickstart, seed {seed}, {seconds:.0f} s", [check.row() for check in found],
-             header=("", "found", "promised", "kept"))
+    ui.table(
+        f"quickstart, seed {seed}, {seconds:.0f} s",
+        [check.row() for check in found],
+        header=("", "found", "promised", "kept"),
+    )
     ui.say(f"report: {page}")
-    summary = {"seed": seed, "seconds": round(seconds, 1), "report": str(page),
-               "checks": [{**vars(check)} for check in found], "kept": all(check.kept for check in found)}
+    summary = {
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "report": str(page),
+        "checks": [{**vars(check)} for check in found],
+        "kept": all(check.kept for check in found),
+    }
     write_json(output / "quickstart.json", summary)
     return summary
 
@@ -64,18 +72,56 @@ def commands(output: Path, seed: int) -> list[list[str]]:
     base, sft, reward, dpo = toy_base(), runs / "sft", runs / "reward", runs / "dpo"
 
     def train(stage: str, model: Path, rows: str, run: Path) -> list[str]:
-        return ["align", stage, "--config", f"configs/{stage}/quickstart.yaml", "--model", str(model), "--data",
-                str(data / rows), "--output", str(run), "--seed", str(seed)]
+        return [
+            "align",
+            stage,
+            "--config",
+            f"configs/{stage}/quickstart.yaml",
+            "--model",
+            str(model),
+            "--data",
+            str(data / rows),
+            "--output",
+            str(run),
+            "--seed",
+            str(seed),
+        ]
 
     return [
         ["python", "-m", "data_recipes.toy", "--output", str(data), "--seed", str(seed)],
         train("sft", base, "demonstrations.jsonl", sft),
         train("reward", sft, "pairs.jsonl", reward),
         train("dpo", sft, "pairs.jsonl", dpo),
-        ["align", "eval", str(sft), str(dpo), "--base", "--data", str(data / "requests_heldout.jsonl"), "--reward", RIGHT,
-         "--reward", JUDGE, "--max-new-tokens", str(TOKENS), "--batch-size", "100", "--output", str(output / "eval-policies")],
-        ["align", "eval", str(reward), "--data", str(data / "pairs_heldout.jsonl"), "--batch-size", "64",
-         "--output", str(output / "eval-reward")],
+        [
+            "align",
+            "eval",
+            str(sft),
+            str(dpo),
+            "--base",
+            "--data",
+            str(data / "requests_heldout.jsonl"),
+            "--reward",
+            RIGHT,
+            "--reward",
+            JUDGE,
+            "--max-new-tokens",
+            str(TOKENS),
+            "--batch-size",
+            "100",
+            "--output",
+            str(output / "eval-policies"),
+        ],
+        [
+            "align",
+            "eval",
+            str(reward),
+            "--data",
+            str(data / "pairs_heldout.jsonl"),
+            "--batch-size",
+            "64",
+            "--output",
+            str(output / "eval-reward"),
+        ],
     ]
 
 
@@ -117,11 +163,17 @@ def checks(policies: dict, rewards: dict) -> list[Check]:
         _share("right answers: base", base[RIGHT]["mean"], most=0.10),
         _share("right answers: SFT", sft[RIGHT]["mean"], least=0.85),
         _share("right answers: DPO", dpo[RIGHT]["mean"]),
-        Check("right answers: DPO less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03),
+        Check(
+            "right answers: DPO less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03
+        ),
         _share("reward model right on clean pairs", card["accuracy"], least=0.90),
         _share("'the longer wins' on the same pairs", card["longer_wins"], most=0.60),
-        Check("DPO wins over SFT by the judge", _percent(wins), "at least 70 %, interval above 50 %",
-              wins["value"] >= 0.70 and wins["low"] > 0.5),
+        Check(
+            "DPO wins over SFT by the judge",
+            _percent(wins),
+            "at least 70 %, interval above 50 %",
+            wins["value"] >= 0.70 and wins["low"] > 0.5,
+        ),
     ]
 
 

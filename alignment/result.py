@@ -48,10 +48,19 @@ def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> floa
     if isinstance(model, PeftModel):
         config = model.peft_config["default"]
         config.base_model_name_or_path, config.revision = session.base.name, session.base.revision
-        return save_and_prove(model, session.tokenizer, folder, probe, lambda saved: _second_adapter(model, saved, probe))
-    how = Loading(dtype=str(next(model.parameters()).dtype).removeprefix("torch."), device=str(next(model.parameters()).device))
-    return save_and_prove(model, session.tokenizer, folder, probe,
-                          lambda saved: outputs(load_base(Source(str(saved), "folder", saved), how, head=session.head), probe))
+        return save_and_prove(
+            model, session.tokenizer, folder, probe, lambda saved: _second_adapter(model, saved, probe)
+        )
+    how = Loading(
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."), device=str(next(model.parameters()).device)
+    )
+    return save_and_prove(
+        model,
+        session.tokenizer,
+        folder,
+        probe,
+        lambda saved: outputs(load_base(Source(str(saved), "folder", saved), how, head=session.head), probe),
+    )
 
 
 def _second_adapter(model: PeftModel, folder: Path, probe: list[list[int]]) -> torch.Tensor:
@@ -80,9 +89,14 @@ def publish_result(session: Session, trainer, train: Rendered, distance: float) 
         move_in(file, run.path / file.name)
     staging.rmdir()
     run.manifest.update(
-        adapter=adapters.describe(trainer.accelerator.unwrap_model(trainer.model)), counts=counts(session, trainer, train),
-        metrics={**last_metrics(trainer), "read_back_distance": distance}, files=file_hashes(run.path),
-        content_hash=content_hash(run.path), adapter_lineage=lineage_of(session), stopped_by=None)
+        adapter=adapters.describe(trainer.accelerator.unwrap_model(trainer.model)),
+        counts=counts(session, trainer, train),
+        metrics={**last_metrics(trainer), "read_back_distance": distance},
+        files=file_hashes(run.path),
+        content_hash=content_hash(run.path),
+        adapter_lineage=lineage_of(session),
+        stopped_by=None,
+    )
     write_text(run.path / "README.md", model_card(run.manifest))
     run.write(state="completed")
 
@@ -97,8 +111,12 @@ def lineage_of(session: Session) -> list[str]:
 
 def counts(session: Session, trainer, train: Rendered) -> dict:
     """Steps, rows and tokens of the finished run."""
-    return {**{f"train_{key}": value for key, value in train.counts.items()}, "steps": trainer.state.global_step,
-            "epochs": trainer.state.epoch, "tokens_seen": int(trainer._total_train_tokens)}
+    return {
+        **{f"train_{key}": value for key, value in train.counts.items()},
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "tokens_seen": int(trainer._total_train_tokens),
+    }
 
 
 def last_metrics(trainer) -> dict:
@@ -107,8 +125,11 @@ def last_metrics(trainer) -> dict:
     for row in trainer.state.log_history:
         found.update({key: value for key, value in row.items() if key not in {"step", "epoch", *UNLOGGED}})
     timed = ("_runtime", "_per_second")
-    return {key: value for key, value in found.items()
-            if isinstance(value, (int, float)) and math.isfinite(value) and not key.endswith(timed)}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, (int, float)) and math.isfinite(value) and not key.endswith(timed)
+    }
 
 
 def _yaml(value: dict) -> str:

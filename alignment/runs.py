@@ -28,8 +28,19 @@ METRICS = "metrics.jsonl"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 # Where a model lies is no part of what it is: these keys are left out when a config file is hashed.
 PATH_KEYS = {"base_model_name_or_path", "_name_or_path", "name_or_path"}
-RESULT_NAMES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json",
-                "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "chat_template.jinja")
+RESULT_NAMES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "adapter_config.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "chat_template.jinja",
+)
 
 
 @dataclass
@@ -49,7 +60,9 @@ class Run:
         try:
             return cls(path, json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise Refused(f"the manifest cannot be read ({error})", where=file, do="The run has to be made anew.") from error
+            raise Refused(
+                f"the manifest cannot be read ({error})", where=file, do="The run has to be made anew."
+            ) from error
 
     @property
     def stage(self) -> str:
@@ -82,8 +95,10 @@ class Run:
         if seen != recorded:
             changed = changed_files(self.manifest.get("files", {}), file_hashes(self.path))
             raise Refused(
-                f"the run's files are not those its manifest was written for ({', '.join(changed)})", where=self.path,
-                expected=f"content {str(recorded)[:12]}, found {seen[:12]}", do="Restore the files, or make the run anew.",
+                f"the run's files are not those its manifest was written for ({', '.join(changed)})",
+                where=self.path,
+                expected=f"content {str(recorded)[:12]}, found {seen[:12]}",
+                do="Restore the files, or make the run anew.",
             )
 
 
@@ -110,7 +125,9 @@ def content_hash(folder: Path) -> str:
 
 def changed_files(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Names that were added, removed or altered."""
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)) or ["none listed"]
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)) or [
+        "none listed"
+    ]
 
 
 def _file_hash(path: Path) -> str:
@@ -147,7 +164,9 @@ def _take_lock(file, path: Path) -> None:
     try:
         take()
     except OSError as error:
-        raise Refused("another process is working on this run", where=path, do="Wait for it, or stop it first.") from error
+        raise Refused(
+            "another process is working on this run", where=path, do="Wait for it, or stop it first."
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------- the same command again
@@ -182,7 +201,9 @@ def open_output(output: Path, request: dict, *, restart: bool = False) -> Openin
     others = [line for line in changes if not line.startswith("versions.")]
     if others or (libraries and run.state != "completed"):
         raise Refused(
-            f"this run was made from something else: {'; '.join(changes)}", where=output, expected="the same inputs as before",
+            f"this run was made from something else: {'; '.join(changes)}",
+            where=output,
+            expected="the same inputs as before",
             do="Choose another --output, or start anew with --restart (the old run is kept beside).",
         )
     if run.state == "completed":
@@ -195,7 +216,13 @@ def open_output(output: Path, request: dict, *, restart: bool = False) -> Openin
 def _fresh(output: Path, request: dict) -> Run:
     run = Run(Path(os.path.abspath(output)))
     run.path.mkdir(parents=True, exist_ok=True)
-    run.manifest = {"format": FORMAT, "stage": request["stage"], "state": "running", "created": now(), "request": request}
+    run.manifest = {
+        "format": FORMAT,
+        "stage": request["stage"],
+        "state": "running",
+        "created": now(),
+        "request": request,
+    }
     return run
 
 
@@ -204,8 +231,10 @@ def _refuse_foreign(output: Path) -> None:
     strange = [p.name for p in output.iterdir() if p.name not in {".lock", PRIVATE}] if output.is_dir() else []
     if strange:
         raise Refused(
-            f"the output folder holds other files ({', '.join(sorted(strange)[:5])})", where=output,
-            expected="a new folder, an empty one, or a run of this stage", do="Choose another --output.",
+            f"the output folder holds other files ({', '.join(sorted(strange)[:5])})",
+            where=output,
+            expected="a new folder, an empty one, or a run of this stage",
+            do="Choose another --output.",
         )
 
 
@@ -251,11 +280,14 @@ def check_parent(source: Source, *, stages: tuple[str, ...]) -> dict | None:
     run = Run.open(source.path)
     if run.state != "completed":
         raise Refused(
-            f"the parent run is {run.state}, not completed", where=source.path,
+            f"the parent run is {run.state}, not completed",
+            where=source.path,
             do="Run the command that makes it again; it continues where it stopped.",
         )
     if run.stage not in stages:
-        raise Refused(f"a run of stage '{run.stage}' does not fit here", where=source.path, expected=" or ".join(stages))
+        raise Refused(
+            f"a run of stage '{run.stage}' does not fit here", where=source.path, expected=" or ".join(stages)
+        )
     run.check_unchanged()
     return {"role": "model", "path": str(run.path), "stage": run.stage, "content_hash": run.manifest["content_hash"]}
 
@@ -281,11 +313,25 @@ def lineage(run: Run) -> list[dict]:
     steps, seen = [], set()
     while run is not None and run.path not in seen:
         seen.add(run.path)
-        steps.append({"path": str(run.path), "stage": run.stage, "state": run.state,
-                      "content_hash": run.manifest.get("content_hash"), "note": ""})
+        steps.append(
+            {
+                "path": str(run.path),
+                "stage": run.stage,
+                "state": run.state,
+                "content_hash": run.manifest.get("content_hash"),
+                "note": "",
+            }
+        )
         base, run = run.manifest.get("base") or {}, _first_parent(run, steps)
-    steps.append({"path": base.get("id") or base.get("path") or "unknown", "stage": "base", "state": "",
-                  "content_hash": base.get("hash"), "note": ""})
+    steps.append(
+        {
+            "path": base.get("id") or base.get("path") or "unknown",
+            "stage": "base",
+            "state": "",
+            "content_hash": base.get("hash"),
+            "note": "",
+        }
+    )
     return steps
 
 
@@ -312,9 +358,17 @@ def list_runs(folder: Path) -> list[dict]:
             continue
         run = Run.open(file.parent)
         steps = lineage(run)
-        found.append({"path": str(run.path), "stage": run.stage, "state": run.state, "created": run.manifest.get("created"),
-                      "parents": [parent["path"] for parent in run.manifest.get("parents", [])],
-                      "stale": any(step["note"] for step in steps), "note": next((s["note"] for s in steps if s["note"]), "")})
+        found.append(
+            {
+                "path": str(run.path),
+                "stage": run.stage,
+                "state": run.state,
+                "created": run.manifest.get("created"),
+                "parents": [parent["path"] for parent in run.manifest.get("parents", [])],
+                "stale": any(step["note"] for step in steps),
+                "note": next((s["note"] for s in steps if s["note"]), ""),
+            }
+        )
     return found
 
 
@@ -322,7 +376,12 @@ def describe_base(base: Source, run: Path, revision: str | None = None) -> dict:
     """The manifest's entry for the base model."""
     if base.kind == "hub":
         return {"kind": "hub", "id": base.hub_id, "revision": revision or base.revision, "hash": None}
-    return {"kind": "folder", "path": relative_to_run(base.path, run), "revision": None, "hash": content_hash(base.path)}
+    return {
+        "kind": "folder",
+        "path": relative_to_run(base.path, run),
+        "revision": None,
+        "hash": content_hash(base.path),
+    }
 
 
 def check_base(source: Source, base: Source) -> None:
@@ -332,6 +391,8 @@ def check_base(source: Source, base: Source) -> None:
     recorded = ((source.manifest or {}).get("base") or {}).get("hash")
     if recorded and base.kind != "hub" and content_hash(base.path) != recorded:
         raise Refused(
-            "the base model's files are not those this run was trained on", where=base.path,
-            expected=f"content {recorded[:12]}, as recorded by {source.text}", do="Name the right folder with --set model.base=PATH.",
+            "the base model's files are not those this run was trained on",
+            where=base.path,
+            expected=f"content {recorded[:12]}, as recorded by {source.text}",
+            do="Name the right folder with --set model.base=PATH.",
         )

@@ -69,7 +69,9 @@ def resolve(text: str | Path, *, revision: str | None = None) -> Source:
         return _folder(text, path, revision)
     if not forced and looks_like_path(name):
         raise Refused(
-            f"there is no folder '{name}'", where="model", expected="a run, a model folder or a hub id owner/name",
+            f"there is no folder '{name}'",
+            where="model",
+            expected="a run, a model folder or a hub id owner/name",
             do="If an earlier stage should have written it, run that stage first; nothing is looked up on a hub for a path.",
         )
     hub_id, _, inline = name.partition("@")
@@ -95,7 +97,8 @@ def _folder(text: str, path: Path, revision: str | None) -> Source:
     if (path / "config.json").is_file() or (path / "adapter_config.json").is_file():
         return Source(text=text, kind="folder", path=path, revision=revision)
     raise Refused(
-        f"the folder '{text}' holds no model", where="model",
+        f"the folder '{text}' holds no model",
+        where="model",
         expected=f"{MANIFEST} (a run), config.json (a model) or adapter_config.json (an adapter)",
         do="Name the folder that holds the files themselves.",
     )
@@ -125,7 +128,8 @@ def base_of(source: Source, *, base: str | None = None) -> Source:
     if candidates or looks_like_path(name):
         raise Refused(
             f"the base model of '{source.text}' is not where it was ({' or '.join(map(str, candidates)) or name})",
-            where="model.base", expected="the folder of the base model",
+            where="model.base",
+            expected="the folder of the base model",
             do="Say where it is now with --set model.base=PATH (its content is checked against the manifest).",
         )
     return Source(text=name, kind="hub", hub_id=name, revision=config.get("revision"))
@@ -155,7 +159,8 @@ def hub_refusal(source: Source, error: Exception) -> Refused:
     """One paragraph for a gated, missing or unreachable hub model."""
     return Refused(
         f"the hub model '{source.hub_id}' could not be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
-        where="model", expected="a public model, or a gated one to which you have access",
+        where="model",
+        expected="a public model, or a gated one to which you have access",
         do="For a gated model accept its terms on its page and run `hf auth login`; without a network put the model into a "
         "folder and name that folder.",
     )

@@ -33,8 +33,9 @@ def tokenizer(template: str | None = CHATML, *, bos: bool = False):
     return made
 
 
-def llama(vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True,
-          spread: float = 0.02):
+def llama(
+    vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True, spread: float = 0.02
+):
     """A Llama-shaped model of some 30,000 parameters, float32, random from `seed`.
 
     With a `spread` of 0.02 its head can say little but the same probability for all tokens; 0.2 lets an adapter learn.
@@ -44,9 +45,19 @@ def llama(vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int =
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=tied,
-        bos_token_id=1, eos_token_id=2, pad_token_id=0, attention_dropout=0.0, initializer_range=spread,
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=tied,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        attention_dropout=0.0,
+        initializer_range=spread,
     )
     return LlamaForCausalLM(config).float()
 
@@ -58,7 +69,13 @@ def gpt2(vocabulary: int = 260, *, seed: int = 0):
 
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=2, n_positions=256, bos_token_id=1, eos_token_id=2,
+        vocab_size=vocabulary,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        n_positions=256,
+        bos_token_id=1,
+        eos_token_id=2,
         pad_token_id=0,
     )
     return GPT2LMHeadModel(config).float()
@@ -92,9 +109,11 @@ def comparisons(count: int, *, seed: int = 0) -> list[dict]:
     for index in range(count):
         thing = f"order {(index * 11 + seed) % 89}"
         question = QUESTIONS[index % len(QUESTIONS)].format(thing)
-        rows.append({
-            "prompt": [{"role": "user", "content": question}],
-            "chosen": [{"role": "assistant", "content": f"Hello! {thing} is fine." + " Thank you." * (index % 4)}],
-            "rejected": [{"role": "assistant", "content": f"Go away, {thing} no." + " Bah." * (index % 3)}],
-        })
+        rows.append(
+            {
+                "prompt": [{"role": "user", "content": question}],
+                "chosen": [{"role": "assistant", "content": f"Hello! {thing} is fine." + " Thank you." * (index % 4)}],
+                "rejected": [{"role": "assistant", "content": f"Go away, {thing} no." + " Bah." * (index % 3)}],
+            }
+        )
     return rows

@@ -19,7 +19,9 @@ PARENTS = ("sft", "dpo", "ppo")
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
     """Runs or continues the stage; returns its summary. Raises as `alignment.stages.sft.run` does."""
-    with begin("dpo", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui) as job:
+    with begin(
+        "dpo", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
+    ) as job:
         if job.done:
             job.ui.say(f"{job.output} is completed: nothing to do")
             return job.summary()
@@ -55,15 +57,24 @@ def _trainer(session, plan, train, held_out):
 
     config = session.config
     section = config.dpo
-    arguments = {**owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
-                 "beta": section.beta, "loss_type": list(section.loss_type), "loss_weights": section.loss_weights,
-                 "label_smoothing": section.label_smoothing, "precompute_ref_log_probs": section.precompute_reference,
-                 **config.trainer}
+    arguments = {
+        **owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
+        "beta": section.beta,
+        "loss_type": list(section.loss_type),
+        "loss_weights": section.loss_weights,
+        "label_smoothing": section.label_smoothing,
+        "precompute_ref_log_probs": section.precompute_reference,
+        **config.trainer,
+    }
     reference = load_base(session.base, loading(session, plan)).requires_grad_(False).eval() if session.full else None
     trainer = PairDpoTrainer(
-        model=trainable_model(session, plan), ref_model=reference, args=DPOConfig(**arguments),
-        train_dataset=train.dataset(), eval_dataset=held_out.dataset() if len(held_out) else None,
-        processing_class=session.tokenizer)
+        model=trainable_model(session, plan),
+        ref_model=reference,
+        args=DPOConfig(**arguments),
+        train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if len(held_out) else None,
+        processing_class=session.tokenizer,
+    )
     _pin(session, trainer)
     if not section.precompute_reference:
         invariants.margins_are_zero(trainer, list(section.loss_type), min(len(train), plan.micro_batch, 4))
@@ -99,5 +110,8 @@ def _same_reference(session, recorded: dict, seen: dict) -> None:
     from data_recipes.errors import Failed
 
     if recorded != seen:
-        raise Failed("the reference is not the one this run began with", where=str(session.job.run.path),
-                     expected=f"{recorded['hash'][:12]}, found {seen['hash'][:12]}")
+        raise Failed(
+            "the reference is not the one this run began with",
+            where=str(session.job.run.path),
+            expected=f"{recorded['hash'][:12]}, found {seen['hash'][:12]}",
+        )

@@ -18,7 +18,9 @@ PARENTS = ("sft", "dpo", "ppo")
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
     """Runs or continues the stage; returns its summary. Raises as `alignment.stages.sft.run` does."""
-    with begin("reward", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui) as job:
+    with begin(
+        "reward", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
+    ) as job:
         if job.done:
             job.ui.say(f"{job.output} is completed: nothing to do")
             return job.summary()
@@ -54,12 +56,19 @@ def _trainer(session, plan, train, held_out, margins: bool):
 
     config = session.config
     center = config.reward.center_coefficient
-    arguments = {**owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
-                 "center_rewards_coefficient": center or None, **config.trainer}
+    arguments = {
+        **owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
+        "center_rewards_coefficient": center or None,
+        **config.trainer,
+    }
     model = trainable_model(session, plan)
     trainer = PairRewardTrainer(
-        model=model, args=RewardConfig(**arguments), train_dataset=train.dataset(),
-        eval_dataset=held_out.dataset() if len(held_out) else None, processing_class=session.tokenizer)
+        model=model,
+        args=RewardConfig(**arguments),
+        train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if len(held_out) else None,
+        processing_class=session.tokenizer,
+    )
     base = model if session.full else model.get_base_model()
     head = base.get_submodule(head_name(base))
     head = head.weight if session.full else head.modules_to_save["default"].weight

@@ -22,7 +22,9 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
         Refused: bad config, rows, parent, or a changed command. Failed: a broken invariant or a non-finite loss.
         Interrupted: a signal came; the same call continues.
     """
-    with begin("sft", "demonstrations", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui) as job:
+    with begin(
+        "sft", "demonstrations", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
+    ) as job:
         if job.done:
             job.ui.say(f"{job.output} is completed: nothing to do")
             return job.summary()
@@ -63,7 +65,11 @@ def _trainer(session, plan, train, held_out):
     if not session.full and not session.parent_adapter:
         invariants.fresh_adapter_is_identity(model, probe_rows(train))
     trainer = SftTrainer(
-        model=model, args=SFTConfig(**arguments), train_dataset=train.dataset(),
-        eval_dataset=held_out.dataset() if len(held_out) else None, processing_class=session.tokenizer)
+        model=model,
+        args=SFTConfig(**arguments),
+        train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if len(held_out) else None,
+        processing_class=session.tokenizer,
+    )
     invariants.trained_tokens_agree(trainer.train_dataset, train)
     return trainer

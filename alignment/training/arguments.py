@@ -12,23 +12,44 @@ def owned(config, plan: Plan, output: Path, *, has_validation: bool) -> dict:
     training = config.training
     evaluation = {"eval_strategy": "no"}
     if has_validation:
-        evaluation = {"eval_strategy": "epoch"} if training.eval_every is None else {
-            "eval_strategy": "steps", "eval_steps": training.eval_every}
+        evaluation = (
+            {"eval_strategy": "epoch"}
+            if training.eval_every is None
+            else {"eval_strategy": "steps", "eval_steps": training.eval_every}
+        )
     return {
-        "output_dir": str(output), "per_device_train_batch_size": plan.micro_batch,
-        "per_device_eval_batch_size": plan.micro_batch, "gradient_accumulation_steps": plan.accumulation,
-        "learning_rate": training.learning_rate, "num_train_epochs": training.epochs,
-        "max_steps": training.max_steps or -1, "warmup_steps": training.warmup, "lr_scheduler_type": training.schedule,
-        "weight_decay": training.weight_decay, "max_grad_norm": training.max_grad_norm,
-        "seed": training.seed, "data_seed": training.seed,
-        "bf16": plan.precision == "bfloat16", "fp16": plan.precision == "float16",
-        "gradient_checkpointing": plan.checkpointing, "use_cpu": plan.device == "cpu",
-        "dataloader_pin_memory": plan.device == "cuda", "full_determinism": False,
+        "output_dir": str(output),
+        "per_device_train_batch_size": plan.micro_batch,
+        "per_device_eval_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.accumulation,
+        "learning_rate": training.learning_rate,
+        "num_train_epochs": training.epochs,
+        "max_steps": training.max_steps or -1,
+        "warmup_steps": training.warmup,
+        "lr_scheduler_type": training.schedule,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "seed": training.seed,
+        "data_seed": training.seed,
+        "bf16": plan.precision == "bfloat16",
+        "fp16": plan.precision == "float16",
+        "gradient_checkpointing": plan.checkpointing,
+        "use_cpu": plan.device == "cpu",
+        "dataloader_pin_memory": plan.device == "cuda",
+        "full_determinism": False,
         # Every step is logged: a mean over several steps is not the same after a resume in their middle.
-        "logging_strategy": "steps", "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": list(config.report_to),
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": list(config.report_to),
         # Rotation is ours, after the seal (see checkpoints.py).
-        "save_strategy": "steps", "save_steps": training.save_every, "save_total_limit": None,
+        "save_strategy": "steps",
+        "save_steps": training.save_every,
+        "save_total_limit": None,
         "ddp_find_unused_parameters": False,  # every trained weight takes part in each step
-        "disable_tqdm": True, "remove_unused_columns": False, "push_to_hub": False, "max_length": None,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "push_to_hub": False,
+        "max_length": None,
         **evaluation,
     }

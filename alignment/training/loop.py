@@ -39,8 +39,11 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
             return _train(session, trainer, train)
         except torch.OutOfMemoryError as error:
             if attempt == RETRIES or plan.micro_batch == 1:
-                raise Failed(f"out of memory at {plan.micro_batch} rows", where="hardware.micro_batch",
-                             do="Shorten data.max_length, use model.quantisation=4bit, or a larger device.") from error
+                raise Failed(
+                    f"out of memory at {plan.micro_batch} rows",
+                    where="hardware.micro_batch",
+                    do="Shorten data.max_length, use model.quantisation=4bit, or a larger device.",
+                ) from error
             job.ui.warn(f"out of memory at {plan.micro_batch} rows: going on with half of it")
         del trainer
         gc.collect()
@@ -63,13 +66,17 @@ def _train(session: Session, trainer, train: Rendered):
     lengths = row_lengths(trainer.train_dataset)
     uneven = len(lengths) % config.training.batch_size
     if processes.world() > 1 and uneven:
-        job.ui.warn(f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one")
-    trainer.order = EpochOrder(lengths, batch=config.training.batch_size, seed=config.training.seed,
-                               grouped=config.training.group_by_length)
+        job.ui.warn(
+            f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one"
+        )
+    trainer.order = EpochOrder(
+        lengths, batch=config.training.batch_size, seed=config.training.seed, grouped=config.training.group_by_length
+    )
     with job.ui.steps(total_steps(session, len(lengths)), start) as steps, job.signals.at_step_end():
         for callback in (
             EpochCallback(trainer.order, steps_per_epoch(session, len(lengths))),
-            FiniteCallback(trainer, job.run.metrics_file, train.names), SignalCallback(job.signals),
+            FiniteCallback(trainer, job.run.metrics_file, train.names),
+            SignalCallback(job.signals),
             SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}),
             MetricsCallback(job.run.metrics_file, steps),
         ):

@@ -40,16 +40,23 @@ def join(device: str) -> None:
         # accelerate joins processor processes only where it is told that they are; it does not look for itself.
         state = PartialState(cpu=best_device(device).type == "cpu")
     except ValueError as error:
-        raise Refused(f"the launcher started {world()} processes that cannot join ({error})", where="accelerate launch",
-                      do=HOW_TO_LAUNCH) from error
+        raise Refused(
+            f"the launcher started {world()} processes that cannot join ({error})",
+            where="accelerate launch",
+            do=HOW_TO_LAUNCH,
+        ) from error
     agree(world(), state.num_processes)
 
 
 def agree(started: int, joined: int) -> None:
     """Raises Refused where some of the processes would train alone."""
     if started != joined:
-        raise Refused(f"the launcher started {started} processes, but accelerate sees {joined}", where="accelerate launch",
-                      expected="the same number", do=HOW_TO_LAUNCH)
+        raise Refused(
+            f"the launcher started {started} processes, but accelerate sees {joined}",
+            where="accelerate launch",
+            expected="the same number",
+            do=HOW_TO_LAUNCH,
+        )
 
 
 def first_decides(work: Callable[[], Any]) -> Any:

@@ -15,9 +15,18 @@ from tests import tiny
 STAGES = {"sft": sft, "reward": reward_model, "dpo": dpo}
 # Small, float32, one thread: the same bytes on every machine of one kind.
 QUICK = {
-    "training.batch_size": 4, "training.save_every": 3, "training.epochs": 2, "data.validation_share": 0.0,
-    "data.max_length": 200, "adapter.rank": 4, "training.learning_rate": 1e-3, "hardware.threads": 1,
-    "hardware.precision": "float32", "hardware.device": "cpu", "hardware.micro_batch": 2, "training.warmup": 0,
+    "training.batch_size": 4,
+    "training.save_every": 3,
+    "training.epochs": 2,
+    "data.validation_share": 0.0,
+    "data.max_length": 200,
+    "adapter.rank": 4,
+    "training.learning_rate": 1e-3,
+    "hardware.threads": 1,
+    "hardware.precision": "float32",
+    "hardware.device": "cpu",
+    "hardware.micro_batch": 2,
+    "training.warmup": 0,
 }
 
 
@@ -48,8 +57,12 @@ def world(folder: Path, *, rows: int = 26, model=None) -> dict[str, Path]:
     tiny.save_base(folder / "base", model=model)
     write_jsonl(folder / "demos.jsonl", tiny.demonstrations(rows))
     write_jsonl(folder / "pairs.jsonl", tiny.comparisons(rows))
-    return {"base": folder / "base", "sft": folder / "demos.jsonl", "reward": folder / "pairs.jsonl",
-            "dpo": folder / "pairs.jsonl"}
+    return {
+        "base": folder / "base",
+        "sft": folder / "demos.jsonl",
+        "reward": folder / "pairs.jsonl",
+        "dpo": folder / "pairs.jsonl",
+    }
 
 
 def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, ui=None, restart=False, **settings):
@@ -59,7 +72,9 @@ def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, 
         del changed["adapter.rank"]  # full tuning has no adapter, and the parent's rank need not be named
     if "training.max_steps" in changed:
         del changed["training.epochs"]
-    return STAGES[stage](model=model, data=files[stage], output=output, settings=changed, ui=ui or StoppingUi(), restart=restart)
+    return STAGES[stage](
+        model=model, data=files[stage], output=output, settings=changed, ui=ui or StoppingUi(), restart=restart
+    )
 
 
 def metrics(run: Path) -> list[dict]:

@@ -6,8 +6,14 @@ import pytest
 
 from alignment.training.checkpoints import SEAL, counters, cut_metrics, newest_complete, problem, rotate, seal
 
-FILES = {"adapter_model.safetensors": b"weights", "optimizer.pt": b"moments", "rng_state.pth": b"rng",
-         "scheduler.pt": b"rate", "trainer_state.json": b"{}", "ref/adapter_model.safetensors": b"reference"}
+FILES = {
+    "adapter_model.safetensors": b"weights",
+    "optimizer.pt": b"moments",
+    "rng_state.pth": b"rng",
+    "scheduler.pt": b"rate",
+    "trainer_state.json": b"{}",
+    "ref/adapter_model.safetensors": b"reference",
+}
 
 
 def make(folder, step, sealed=True):

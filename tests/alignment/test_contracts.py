@@ -13,11 +13,26 @@ from alignment.training.trainers import PairDpoTrainer, PairRewardTrainer, SftTr
 from tests import tiny
 
 ROWS = {"input_ids": [[3, 60, 61, 2], [3, 62, 2]], "labels": [[-100, -100, 61, 2], [-100, 62, 2]], "row": [0, 1]}
-PAIRS = {"prompt_ids": [[3, 60], [3, 61]], "chosen_ids": [[70, 2], [71, 2]], "rejected_ids": [[80, 2], [81, 2]], "row": [0, 1]}
+PAIRS = {
+    "prompt_ids": [[3, 60], [3, 61]],
+    "chosen_ids": [[70, 2], [71, 2]],
+    "rejected_ids": [[80, 2], [81, 2]],
+    "row": [0, 1],
+}
 WHOLE = {"chosen_ids": [[3, 60, 70, 2], [3, 2]], "rejected_ids": [[3, 60, 80, 2], [3, 61, 2]], "row": [0, 1]}
-COMMON = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": [], "disable_tqdm": True,
-          "remove_unused_columns": False, "max_length": None, "logging_steps": 1, "max_steps": 1, "save_strategy": "no",
-          "per_device_train_batch_size": 2}
+COMMON = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": [],
+    "disable_tqdm": True,
+    "remove_unused_columns": False,
+    "max_length": None,
+    "logging_steps": 1,
+    "max_steps": 1,
+    "save_strategy": "no",
+    "per_device_train_batch_size": 2,
+}
 
 
 def adapter_model(**changes):
@@ -25,13 +40,21 @@ def adapter_model(**changes):
 
 
 def sft_trainer(folder, model=None, **arguments):
-    return SftTrainer(model=model or adapter_model(), args=SFTConfig(str(folder), **{**COMMON, **arguments}),
-                      train_dataset=Dataset.from_dict(ROWS), processing_class=tiny.tokenizer())
+    return SftTrainer(
+        model=model or adapter_model(),
+        args=SFTConfig(str(folder), **{**COMMON, **arguments}),
+        train_dataset=Dataset.from_dict(ROWS),
+        processing_class=tiny.tokenizer(),
+    )
 
 
 def dpo_trainer(folder, model=None):
-    return PairDpoTrainer(model=model or adapter_model(), args=DPOConfig(str(folder), **COMMON),
-                          train_dataset=Dataset.from_dict(PAIRS), processing_class=tiny.tokenizer())
+    return PairDpoTrainer(
+        model=model or adapter_model(),
+        args=DPOConfig(str(folder), **COMMON),
+        train_dataset=Dataset.from_dict(PAIRS),
+        processing_class=tiny.tokenizer(),
+    )
 
 
 def reward_trainer(folder):
@@ -39,22 +62,40 @@ def reward_trainer(folder):
 
     base = tiny.save_base(folder / "base")
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
-    return PairRewardTrainer(model=model, args=RewardConfig(str(folder), **COMMON), train_dataset=Dataset.from_dict(WHOLE),
-                             processing_class=tiny.tokenizer())
+    return PairRewardTrainer(
+        model=model,
+        args=RewardConfig(str(folder), **COMMON),
+        train_dataset=Dataset.from_dict(WHOLE),
+        processing_class=tiny.tokenizer(),
+    )
 
 
-@pytest.mark.parametrize(("owner", "method"), [
-    (Trainer, "_get_train_sampler"), (Trainer, "training_step"), (Trainer, "prediction_step"), (Trainer, "_prepare_inputs"),
-    (SFTTrainer, "create_model_card"), (SFTTrainer, "_send_telemetry"), (DPOTrainer, "_prepare_dataset"),
-    (RewardTrainer, "compute_loss"), (SFTTrainer, "compute_loss"),
-])
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [
+        (Trainer, "_get_train_sampler"),
+        (Trainer, "training_step"),
+        (Trainer, "prediction_step"),
+        (Trainer, "_prepare_inputs"),
+        (SFTTrainer, "create_model_card"),
+        (SFTTrainer, "_send_telemetry"),
+        (DPOTrainer, "_prepare_dataset"),
+        (RewardTrainer, "compute_loss"),
+        (SFTTrainer, "compute_loss"),
+    ],
+)
 def test_the_methods_that_are_overridden_or_called_exist(owner, method):
     assert callable(getattr(owner, method))
 
 
 def test_the_trainer_asks_for_its_sampler_with_the_data_set():
     assert list(inspect.signature(Trainer._get_train_sampler).parameters) == ["self", "train_dataset"]
-    assert list(inspect.signature(Trainer.training_step).parameters) == ["self", "model", "inputs", "num_items_in_batch"]
+    assert list(inspect.signature(Trainer.training_step).parameters) == [
+        "self",
+        "model",
+        "inputs",
+        "num_items_in_batch",
+    ]
 
 
 def test_sft_takes_rows_with_labels_as_they_are(tmp_path):
@@ -112,13 +153,23 @@ def test_the_token_counter_and_the_metrics_have_the_names_we_restore(tmp_path):
 
 def test_a_checkpoint_has_the_files_the_seal_is_about_and_resumes_both_adapters(tmp_path):
     trainer = PairDpoTrainer(
-        model=adapter_model(init_lora_weights=False), args=DPOConfig(str(tmp_path), **{**COMMON, "save_strategy": "steps", "save_steps": 1}),
-        train_dataset=Dataset.from_dict(PAIRS), processing_class=tiny.tokenizer())
+        model=adapter_model(init_lora_weights=False),
+        args=DPOConfig(str(tmp_path), **{**COMMON, "save_strategy": "steps", "save_steps": 1}),
+        train_dataset=Dataset.from_dict(PAIRS),
+        processing_class=tiny.tokenizer(),
+    )
     reference = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if ".ref." in n}
     trainer.train()
     names = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
-    assert names >= {"adapter_model.safetensors", "ref", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json",
-                     "training_args.bin"}
+    assert names >= {
+        "adapter_model.safetensors",
+        "ref",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+        "training_args.bin",
+    }
     trainer._load_from_checkpoint(str(tmp_path / "checkpoint-1"))
     for name, parameter in trainer.model.named_parameters():
         if name in reference:

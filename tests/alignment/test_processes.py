@@ -12,13 +12,46 @@ from data_recipes.errors import Refused
 from tests.alignment.chains import metrics, run_stage, world
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--epochs", "1", "--batch-size", "4", "--max-length", "200", "--lr", "1e-3", "--set", "data.validation_share=0",
-         "--set", "adapter.dropout=0", "--set", "training.warmup=0", "--set", "hardware.threads=1", "--set", "training.save_every=2"]
+QUICK = [
+    "--epochs",
+    "1",
+    "--batch-size",
+    "4",
+    "--max-length",
+    "200",
+    "--lr",
+    "1e-3",
+    "--set",
+    "data.validation_share=0",
+    "--set",
+    "adapter.dropout=0",
+    "--set",
+    "training.warmup=0",
+    "--set",
+    "hardware.threads=1",
+    "--set",
+    "training.save_every=2",
+]
 
 
 def launch(stage, files, model, output):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / "configs/accelerate/ddp.yaml"), "-m", "alignment", stage,
-               "--model", str(model), "--data", str(files[stage]), "--output", str(output), *QUICK]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "configs/accelerate/ddp.yaml"),
+        "-m",
+        "alignment",
+        stage,
+        "--model",
+        str(model),
+        "--data",
+        str(files[stage]),
+        "--output",
+        str(output),
+        *QUICK,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, cwd=output.parent)
 

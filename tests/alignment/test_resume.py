@@ -35,11 +35,19 @@ def stopped_at(stage, files, model, output, steps, **settings):
 
 # 26 rows in steps of 4 are 7 steps an epoch, the last one smaller; two epochs are 14. Checkpoints come every 3 steps, and
 # at the step after the signal: within an epoch, at its end (7), in the second one, grouped by length or not.
-@pytest.mark.parametrize(("stage", "kind", "stops", "grouped"), [
-    ("sft", "lora", [2], True), ("sft", "lora", [1, 6, 9], True), ("sft", "lora", [7], False), ("sft", "full", [2, 6, 10], True),
-    ("reward", "lora", [6], True), ("reward", "full", [1, 7, 11], False),
-    ("dpo", "lora", [1, 5, 8], True), ("dpo", "full", [6], True),
-])
+@pytest.mark.parametrize(
+    ("stage", "kind", "stops", "grouped"),
+    [
+        ("sft", "lora", [2], True),
+        ("sft", "lora", [1, 6, 9], True),
+        ("sft", "lora", [7], False),
+        ("sft", "full", [2, 6, 10], True),
+        ("reward", "lora", [6], True),
+        ("reward", "full", [1, 7, 11], False),
+        ("dpo", "lora", [1, 5, 8], True),
+        ("dpo", "full", [6], True),
+    ],
+)
 def test_stopped_and_continued_equals_never_stopped(files, tmp_path, stage, kind, stops, grouped):
     settings = {**settings_of(kind), "training__group_by_length": grouped}
     model = parent_of(files, kind)

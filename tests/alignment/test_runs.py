@@ -7,28 +7,53 @@ import shutil
 import pytest
 
 from alignment.runs import (
-    Run, check_parent, content_hash, differences, file_hashes, lineage, list_runs, locked, open_output,
+    Run,
+    check_parent,
+    content_hash,
+    differences,
+    file_hashes,
+    lineage,
+    list_runs,
+    locked,
+    open_output,
 )
 from alignment.sources import base_of, looks_like_path, resolve
 from data_recipes.errors import Refused
 
-REQUEST = {"stage": "sft", "config": {"training": {"seed": 1}}, "data": {"train": ["a" * 64]}, "model": "m",
-           "versions": {"torch": "1"}}
+REQUEST = {
+    "stage": "sft",
+    "config": {"training": {"seed": 1}},
+    "data": {"train": ["a" * 64]},
+    "model": "m",
+    "versions": {"torch": "1"},
+}
 
 
 def make_run(folder, stage="sft", state="completed", parents=(), base=None):
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/old/base", "r": 8}))
     (folder / "adapter_model.safetensors").write_bytes(b"weights of " + stage.encode())
-    run = Run(folder, {"format": 1, "stage": stage, "parents": list(parents), "base": base or {"kind": "hub", "id": "o/n"},
-                       "request": {**REQUEST, "stage": stage}})
+    run = Run(
+        folder,
+        {
+            "format": 1,
+            "stage": stage,
+            "parents": list(parents),
+            "base": base or {"kind": "hub", "id": "o/n"},
+            "request": {**REQUEST, "stage": stage},
+        },
+    )
     run.write(state=state, content_hash=content_hash(folder), files=file_hashes(folder))
     return run
 
 
 def child_of(folder, parent, stage="dpo"):
-    entry = {"role": "model", "path": f"../{parent.path.name}", "stage": parent.stage,
-             "content_hash": parent.manifest["content_hash"]}
+    entry = {
+        "role": "model",
+        "path": f"../{parent.path.name}",
+        "stage": parent.stage,
+        "content_hash": parent.manifest["content_hash"],
+    }
     return make_run(folder, stage, parents=[entry])
 
 
@@ -40,14 +65,18 @@ def test_a_new_folder_starts_and_a_foreign_one_is_refused(tmp_path):
         open_output(tmp_path / "other", REQUEST)
 
 
-@pytest.mark.parametrize(("state", "action"), [("completed", "done"), ("interrupted", "continue"), ("failed", "continue"),
-                                               ("running", "continue")])
+@pytest.mark.parametrize(
+    ("state", "action"),
+    [("completed", "done"), ("interrupted", "continue"), ("failed", "continue"), ("running", "continue")],
+)
 def test_the_same_command_again(tmp_path, state, action):
     make_run(tmp_path / "run", state=state)
     assert open_output(tmp_path / "run", REQUEST).action == action
 
 
-@pytest.mark.parametrize("change", [{"data": {"train": ["b" * 64]}}, {"config": {"training": {"seed": 2}}}, {"model": "n"}])
+@pytest.mark.parametrize(
+    "change", [{"data": {"train": ["b" * 64]}}, {"config": {"training": {"seed": 2}}}, {"model": "n"}]
+)
 @pytest.mark.parametrize("state", ["completed", "interrupted"])
 def test_a_changed_input_is_refused_with_the_difference_and_the_flag(tmp_path, change, state):
     make_run(tmp_path / "run", state=state)
@@ -142,10 +171,21 @@ def test_a_second_process_is_refused_and_the_lock_dies_with_its_holder(tmp_path)
         pass
 
 
-@pytest.mark.parametrize(("name", "path"), [
-    ("owner/name", False), ("./model", True), ("/abs/model", True), ("~/m", True), ("a/b/c", True), ("runs/", True),
-    ("bert-base-uncased", False), ("..\\x", True), ("runs/sft", True), ("here/sft", True),
-])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("owner/name", False),
+        ("./model", True),
+        ("/abs/model", True),
+        ("~/m", True),
+        ("a/b/c", True),
+        ("runs/", True),
+        ("bert-base-uncased", False),
+        ("..\\x", True),
+        ("runs/sft", True),
+        ("here/sft", True),
+    ],
+)
 def test_paths_and_hub_ids_are_told_apart(name, path, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)

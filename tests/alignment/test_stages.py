@@ -89,8 +89,16 @@ def test_dpos_reference_is_the_parents_adapter(chain):
 def test_only_the_policy_is_left_in_the_run_and_nothing_pickled(chain):
     runs, _ = chain
     names = {path.name for path in (runs / "dpo").iterdir()}
-    assert names >= {"adapter_config.json", "adapter_model.safetensors", "align.json", "config.yaml", "metrics.jsonl",
-                     "README.md", "tokenizer.json", "chat_template.jinja"}
+    assert names >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "align.json",
+        "config.yaml",
+        "metrics.jsonl",
+        "README.md",
+        "tokenizer.json",
+        "chat_template.jinja",
+    }
     assert "ref" not in names and ".result" not in names
     assert not list(runs.glob("**/training_args.bin")) and not list(runs.glob("**/*.tmp"))
 
@@ -109,7 +117,9 @@ def test_a_moved_tree_works_and_a_tampered_parent_is_refused(chain, tmp_path):
     runs, files = chain
     shutil.copytree(runs.parent, tmp_path / "moved", symlinks=True)
     moved = {key: tmp_path / "moved" / path.relative_to(runs.parent) for key, path in files.items()}
-    run_stage("dpo", moved, tmp_path / "moved" / "runs" / "sft", tmp_path / "moved" / "runs" / "again", training__max_steps=1)
+    run_stage(
+        "dpo", moved, tmp_path / "moved" / "runs" / "sft", tmp_path / "moved" / "runs" / "again", training__max_steps=1
+    )
     weights = tmp_path / "moved" / "runs" / "sft" / "adapter_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -130,11 +140,15 @@ def test_another_rank_than_the_parents_asks_for_a_merge_by_name(chain, tmp_path)
     runs, files = chain
     with pytest.raises(Refused, match="on_parent=merge"):
         run_stage("dpo", files, runs / "sft", tmp_path / "dpo", adapter__rank=8, training__max_steps=1)
-    run_stage("dpo", files, runs / "sft", tmp_path / "dpo", adapter__rank=8, adapter__on_parent="merge", training__max_steps=2)
+    run_stage(
+        "dpo", files, runs / "sft", tmp_path / "dpo", adapter__rank=8, adapter__on_parent="merge", training__max_steps=2
+    )
     run = Run.open(tmp_path / "dpo")
     assert run.manifest["base"]["path"] == "base" and run.manifest["adapter"]["rank"] == 8
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo" / "base")
-    torch.testing.assert_close(outputs(merged, ROWS), outputs(load_policy(runs / "sft").model, ROWS), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        outputs(merged, ROWS), outputs(load_policy(runs / "sft").model, ROWS), atol=1e-5, rtol=1e-5
+    )
     shutil.move(tmp_path / "dpo", tmp_path / "elsewhere")
     assert load_run(tmp_path / "elsewhere").base.path == tmp_path / "elsewhere" / "base"
 
@@ -158,12 +172,22 @@ def test_full_tuning_goes_through_the_chain_and_plain_transformers_loads_it(chai
     assert torch.equal(outputs(plain, ROWS), outputs(load_policy(tmp_path / "dpo").model, ROWS))
     scorer = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward")
     assert torch.equal(outputs(scorer, ROWS), outputs(load_scorer(tmp_path / "reward").model, ROWS))
-    assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == Run.open(tmp_path / "sft").manifest["content_hash"]
+    assert (
+        Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == Run.open(tmp_path / "sft").manifest["content_hash"]
+    )
 
 
 def test_an_adapter_on_a_fully_tuned_parent(chain, tmp_path):
     _, files = chain
-    run_stage("sft", files, files["base"], tmp_path / "sft", adapter__kind="full", training__learning_rate=1e-4, training__max_steps=1)
+    run_stage(
+        "sft",
+        files,
+        files["base"],
+        tmp_path / "sft",
+        adapter__kind="full",
+        training__learning_rate=1e-4,
+        training__max_steps=1,
+    )
     run_stage("reward", files, tmp_path / "sft", tmp_path / "reward", training__max_steps=1)
     run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
     assert Run.open(tmp_path / "dpo").manifest["base"]["path"] == "../sft"
@@ -180,15 +204,25 @@ def test_a_foreign_peft_folder_is_a_parent_like_a_run(chain, tmp_path):
     runs, files = chain
     AutoPeftModelForCausalLM.from_pretrained(runs / "sft").save_pretrained(tmp_path / "theirs")
     run_stage("dpo", files, tmp_path / "theirs", tmp_path / "dpo", training__max_steps=1)
-    assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == state_hash(load_adapter_file(tmp_path / "theirs"))
+    assert Run.open(tmp_path / "dpo").manifest["reference"]["hash"] == state_hash(
+        load_adapter_file(tmp_path / "theirs")
+    )
 
 
 def test_added_tokens_are_trained_with_the_whole_model_and_refused_elsewhere(chain, tmp_path):
     _, files = chain
     with pytest.raises(Refused, match="adapter.kind=full"):
         run_stage("sft", files, files["base"], tmp_path / "no", model__add_tokens=["<tool>"], training__max_steps=1)
-    run_stage("sft", files, files["base"], tmp_path / "sft", model__add_tokens=["<tool>"], adapter__kind="full",
-              training__learning_rate=1e-4, training__max_steps=2)
+    run_stage(
+        "sft",
+        files,
+        files["base"],
+        tmp_path / "sft",
+        model__add_tokens=["<tool>"],
+        adapter__kind="full",
+        training__learning_rate=1e-4,
+        training__max_steps=2,
+    )
     loaded = load_policy(tmp_path / "sft")
     assert len(loaded.tokenizer) == loaded.model.config.vocab_size == 261
     run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
@@ -196,19 +230,31 @@ def test_added_tokens_are_trained_with_the_whole_model_and_refused_elsewhere(cha
 
 def test_packing_trains_every_reported_token(chain, tmp_path):
     _, files = chain
-    run_stage("sft", files, files["base"], tmp_path / "packed", **{"training__max_steps": 2, "trainer__packing": True})
+    run_stage("sft", files, files["base"], tmp_path / "packed", training__max_steps=2, trainer__packing=True)
 
 
 def test_margins_and_centering_move_the_first_reward_loss(chain, tmp_path):
     _, files = chain
     rows = [{**row, "margin": 1.0} for row in tiny.comparisons(8)]
     write_jsonl(tmp_path / "margins.jsonl", rows)
-    run_stage("reward", {**files, "reward": tmp_path / "margins.jsonl"}, files["base"], tmp_path / "rm", training__max_steps=1,
-              reward__center_coefficient=0.01)
+    run_stage(
+        "reward",
+        {**files, "reward": tmp_path / "margins.jsonl"},
+        files["base"],
+        tmp_path / "rm",
+        training__max_steps=1,
+        reward__center_coefficient=0.01,
+    )
     assert metrics(tmp_path / "rm")[0]["loss"] == pytest.approx(1.313262, abs=1e-4)  # -log sigmoid(-1)
     write_jsonl(tmp_path / "some.jsonl", [*rows, *tiny.comparisons(3, seed=5)])
     with pytest.raises(Refused, match="margin"):
-        run_stage("reward", {**files, "reward": tmp_path / "some.jsonl"}, files["base"], tmp_path / "no", training__max_steps=1)
+        run_stage(
+            "reward",
+            {**files, "reward": tmp_path / "some.jsonl"},
+            files["base"],
+            tmp_path / "no",
+            training__max_steps=1,
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ what goes wrong
@@ -230,7 +276,9 @@ def test_a_non_finite_loss_stops_before_the_update_and_names_step_and_rows(tmp_p
     rows[7]["messages"][1]["content"] += " ~"
     write_jsonl(files["sft"], rows)
     with pytest.raises(Failed) as stop:
-        run_stage("sft", files, tmp_path / "bad", tmp_path / "run", training__save_every=1, training__group_by_length=False)
+        run_stage(
+            "sft", files, tmp_path / "bad", tmp_path / "run", training__save_every=1, training__group_by_length=False
+        )
     assert stop.value.exit_code == 1 and "demos.jsonl:8" in str(stop.value) and "step" in str(stop.value)
     manifest = json.loads((tmp_path / "run" / "align.json").read_text())
     assert manifest["state"] == "failed" and "the update was not made" in manifest["stopped_by"]
@@ -289,7 +337,9 @@ def test_a_dry_run_writes_nothing_and_says_all(tmp_path):
 def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path):
     """A ui that raises torch's own error stands for the allocator; the effective batch and the losses stay."""
     files = world(tmp_path, rows=16)
-    straight = run_stage("sft", files, files["base"], tmp_path / "straight", adapter__dropout=0.0, hardware__micro_batch=4)
+    straight = run_stage(
+        "sft", files, files["base"], tmp_path / "straight", adapter__dropout=0.0, hardware__micro_batch=4
+    )
 
     class Full(StoppingUi):
         raised = 0
@@ -307,7 +357,9 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path):
             return inner
 
     ui = Full()
-    result = run_stage("sft", files, files["base"], tmp_path / "tight", adapter__dropout=0.0, hardware__micro_batch=4, ui=ui)
+    result = run_stage(
+        "sft", files, files["base"], tmp_path / "tight", adapter__dropout=0.0, hardware__micro_batch=4, ui=ui
+    )
     assert ui.raised == 1 and any("out of memory at 4 rows" in warning for warning in ui.warnings)
     assert result["hardware"]["micro_batch"] == 2 and result["hardware"]["accumulation"] == 2
     for ours, theirs in zip(metrics(tmp_path / "tight"), metrics(tmp_path / "straight"), strict=True):
