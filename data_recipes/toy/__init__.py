@@ -30,6 +30,6 @@ def check_base(folder: Path | str = BASE) -> dict[str, str]:
                 "the shipped base is not the one that was recorded",
                 where=path,
                 expected=f"SHA-256 {digest}",
-                do=f"Fetch the file again, or make the base anew: python -m data_recipes.toy.build_base --output {folder}",
+                do=f"Fetch it again, or make the base anew: python -m data_recipes.toy.build_base --output {folder}",
             )
     return recorded

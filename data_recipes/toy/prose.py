@@ -1,6 +1,7 @@
 """Plain text of the toy world for the base's pretraining: notes of the desk, never a chat.
 
-It holds the world's words, rules and manners, and order codes that recur within a note. Held-out codes are in none of it.
+It holds the world's words, rules and manners, and order codes that recur within a note; held-out codes are in none
+of it. A base learns from it to copy codes and subjects, and what the rules say, but never how a request is answered.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def manners(rng: random.Random) -> str:
 
 def words_of_the_world() -> str:
     """Every phrase of the world once, codes and amounts filled in: the text whose words become tokens."""
-    fill = {"code": "BA10", "category": "garden", "item": "rake", "region": "Norvale", "subject": "rake", "amount": "10"}
-    fill["question"] = "When?"
+    fill = {"code": "BA10", "category": "garden", "item": "rake", "region": "Norvale", "subject": "rake"}
+    fill |= {"amount": "10", "question": "When?"}
     fill |= {"greeting": "Hello!", "offer": "Good", "rude": "rude", "ramble": "long"}
     banks = [*RULE_NOTES.values(), *CASES.values(), *world.QUESTIONS.values(), *world.ANSWERS.values(), LEDGER, MANNERS]
     phrases = [phrase.format(**fill) for bank in banks for phrase in bank]

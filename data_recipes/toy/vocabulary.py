@@ -1,8 +1,8 @@
 """The base's tokenizer: one token a word of the toy world, single bytes for everything else.
 
-It is written down rather than trained: with `ignore_merges` a BPE model takes a piece that is in the vocabulary whole, and
-with no merges it falls back to the 256 byte tokens. So each half of an order code is one token by construction, any text
-can be encoded, and the ChatML marks are tokens from the start.
+It is written down rather than trained: with `ignore_merges` a BPE model takes a piece that is in the vocabulary whole,
+and with no merges it falls back to the 256 byte tokens. So each half of an order code is one token by construction, any
+text can be encoded, and the ChatML marks are tokens from the start.
 """
 
 from __future__ import annotations

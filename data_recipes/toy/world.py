@@ -1,8 +1,8 @@
 """A small support desk: its rules, what customers ask, and how a right answer reads.
 
-The rules (refund days, warranty months, shipping days and cost) are fixed, because the shipped base model was pretrained
-on prose about them; a seed draws orders, requests and wording. Each request has one right answer: the order code, copied
-from the request, and one amount, taken from the rules. Nothing here needs more than the standard library.
+The rules (refund days, warranty months, shipping days and cost) are fixed, because the shipped base model was
+pretrained on prose about them; a seed draws orders, requests and wording. Each request has one right answer: the order
+code, copied from the request, and one amount, taken from the rules. Nothing here needs more than the standard library.
 
 Order codes are two capital letters and two digits. The tokenizer gives each half one token, since a model of a million
 parameters copies two tokens long before it copies four single digits.
@@ -103,7 +103,8 @@ RUDE = (
     "This is hardly our problem.",
 )
 RAMBLES = (
-    "Please note that our desk handles a great many orders each day and every one of them passes through several hands.",
+    "Please note that our desk handles a great many orders each day "
+    "and every one of them passes through several hands.",
     "As a matter of fact the rules were written some years ago and we have looked at them many times since then.",
     "There is a long story behind this rule, which has to do with the way our clerks pack and count things.",
     "It may be of interest that the desk keeps a list of all orders, and that the list grows longer with each week.",
@@ -173,7 +174,7 @@ def amount_of(kind: str, subject: str) -> int:
 def is_held_out(code: str) -> bool:
     """Whether an order code is kept for evaluation.
 
-    The rule depends on no seed, so no data set and no line of the base's pretraining text, under any seed, shows a held-out code.
+    It depends on no seed, so no training row and no line of the base's pretraining text ever shows a held-out code.
     """
     return (SYLLABLES.index(code[:2]) * 7 + int(code[2:])) % 5 == 0
 
