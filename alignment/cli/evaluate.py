@@ -21,6 +21,7 @@ def model_options(function: Callable) -> Callable:
         click.option(
             "--quantisation", default="none", type=click.Choice(["none", "4bit", "8bit"]), help="Of the base weights."
         ),
+        click.option("--base-at", "base_at", metavar="DIR|HUB", help="Where a base lies now, if it has moved."),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a hub model."),
     ]
     for option in reversed(options):
@@ -109,9 +110,14 @@ def question(options: dict[str, Any]) -> Any:
         for key in ("models", "data", "rewards", "base", "samples", "batch_size", "limit", "kind", "max_rejected")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
-    how = {key: options[key] for key in ("device", "dtype", "quantisation", "trust_remote_code")}
     output = Path(options["output"]).expanduser() if options["output"] else None
-    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=how)
+    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=loading(options))
+
+
+def loading(options: dict[str, Any]) -> dict[str, Any]:
+    """How models are loaded: `models.Loading` arguments."""
+    same = {key: options[key] for key in ("device", "dtype", "quantisation", "trust_remote_code")}
+    return {**same, "base": options["base_at"]}
 
 
 @command(
@@ -139,7 +145,7 @@ def report_command(**options: Any) -> dict[str, Any]:
     """
     from alignment.evaluate.report import report
 
-    how = {key: options[key] for key in ("device", "dtype", "quantisation", "trust_remote_code")}
+    how = loading(options)
     output = Path(options["output"]).expanduser() if options["output"] else None
     ui = make_ui(options["as_json"])
     return report(

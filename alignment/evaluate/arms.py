@@ -25,19 +25,20 @@ class Arm:
     dressed_as: Source | None = None
 
 
-def parse(texts: tuple[str, ...], *, base: bool = False) -> list[Arm]:
+def parse(texts: tuple[str, ...], *, base: bool = False, base_at: str | None = None) -> list[Arm]:
     """The arms of a command line: `RUN`, `RUN,RUN,RUN` for the seeds of one run, either with a `NAME=` before it.
 
     Args:
         base: adds the first run's base model as the last arm.
+        base_at: where a base lies that has moved.
 
     Raises:
-        Refused: nothing there, a run that is not completed, or two arms of one name.
+        Refused: nothing there, a run that is not completed or whose files changed, or two arms of one name.
     """
     arms = [parse_one(text) for text in texts]
     if base:
         first = arms[0].members[0]
-        arms.append(Arm("base", (base_source(first),), dressed_as=first))
+        arms.append(Arm("base", (base_source(first, base_at),), dressed_as=first))
     names = [arm.name for arm in arms]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Refused(f"two arms are called '{twice[0]}'", where="RUN", do="Give them names: NAME=RUN.")
@@ -70,24 +71,30 @@ def tidy(text: str) -> str:
 
 
 def finished(source: Source) -> Source:
-    """The source itself. Raises Refused where it is a run that is not completed."""
-    if source.kind == "run" and (state := Run.open(source.path).state) != "completed":
+    """The source itself. Raises Refused where it is a run that is not completed, or whose files are other ones now."""
+    if source.kind != "run":
+        return source
+    run = Run.open(source.path)
+    if run.state != "completed":
         raise Refused(
-            f"this run is {state}, not completed",
+            f"this run is {run.state}, not completed",
             where=source.text,
             do="Run the command that makes it again; it continues where it stopped.",
         )
+    run.check_unchanged()
     return source
 
 
-def base_source(source: Source) -> Source:
+def base_source(source: Source, base_at: str | None = None) -> Source:
     """The base model under a run or an adapter.
 
     Raises:
         Refused: the source is a whole model that says nothing about what it was tuned from.
     """
     if source.is_adapter:
-        return base_of(source)
+        return base_of(source, base=base_at)
+    if base_at:
+        return resolve(base_at)
     recorded = (source.manifest or {}).get("base") or {}
     if recorded.get("kind") == "hub":
         return Source(text=recorded["id"], kind="hub", hub_id=recorded["id"], revision=recorded.get("revision"))

@@ -75,6 +75,7 @@ def describe(answers: Answers, *, seed: int) -> dict:
         found["rewards"][name] = {
             "mean": mean_or_share(by_prompt(scores_MPS), seed=seed).as_dict(),
             "spread": spread(scores_MPS.mean(axis=(1, 2))),
+            "yes_or_no": bool(np.isin(scores_MPS, (0.0, 1.0)).all()),
         }
     return found
 

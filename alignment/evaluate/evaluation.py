@@ -21,7 +21,7 @@ from alignment.evaluate import arms as lineup
 from alignment.evaluate import evidence
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
-from alignment.runs import now, versions
+from alignment.runs import check_base, now, versions
 
 FORMAT = 1
 RESULT, SAMPLES = "result.json", "samples.jsonl"
@@ -69,8 +69,8 @@ def evaluate(question: Question, ui: Any) -> dict:
         Refused: models and rows that do not fit each other, bad rows, what is not there.
         Failed: a score or a loss that is not finite, a rule that raises.
     """
-    compared = lineup.parse(question.models, base=question.base)
-    scorers = {text: _reward_source(text) for text in question.rewards}
+    compared = lineup.parse(question.models, base=question.base, base_at=question.how.get("base"))
+    scorers = {text: _reward_source(text, question.how.get("base")) for text in question.rewards}
     kind = settle_kind(question, compared)
     rows = read_rows(
         question.data, kind, format=question.format, max_rejected=question.max_rejected, limit=question.limit
@@ -234,8 +234,11 @@ def load_reward(text: str, source: Any, question: Question) -> Any:
     return RewardModel(loaded.model, loaded.renderer(max_length=None), name=text, batch_size=question.batch_size)
 
 
-def _reward_source(text: str) -> Any:
-    """Where a reward model lies; None for a rule, which is imported at once: a typing mistake must cost no minutes."""
+def _reward_source(text: str, base: str | None) -> Any:
+    """Where a reward model lies; None for a rule.
+
+    A rule is imported and a reward run's base compared at once: what is wrong must not show after the answering.
+    """
     from reward.scorers import is_rule, load_rule
 
     if is_rule(text):
@@ -246,6 +249,7 @@ def _reward_source(text: str) -> Any:
         raise Refused(
             "this run is no reward model", where=f"--reward {text}", expected="a reward run, or module:function"
         )
+    check_base(source, lineup.base_of(source, base=base))
     return source
 
 

@@ -51,14 +51,14 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def draw_bars(panels: list[dict], *, columns: int = 3) -> Figure:
+def draw_bars(panels: list[dict]) -> Figure:
     """Panels of estimates with intervals: bars for shares, points for what has no natural zero.
 
     Args:
         panels: title, bars [{label, value, low, high}], percent (whether they are shares), and maybe level (value,
             name). A label has the same colour in every panel; a bar with `muted` is the trivial baseline.
     """
-    columns = min(columns, len(panels))
+    columns = len(panels) if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.9 * lines), layout="constrained")
     labels = list(dict.fromkeys(bar["label"] for panel in panels for bar in panel["bars"] if not bar.get("muted")))

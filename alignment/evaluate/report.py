@@ -238,23 +238,17 @@ def panels(result: dict) -> list[dict]:
 
 
 def reward_panels(result: dict, reward: dict) -> list[dict]:
-    """Means of all arms, and the win rates of all but the first; a share of right answers needs no win rate."""
-    name, short = reward["name"], short_name(reward["name"])
+    """A share for a rule that says yes or no; win rates over the first arm for all else."""
+    name, short = reward["name"], short_name(reward["name"]) + (" (a proxy)" if reward["proxy"] else "")
     found = [(arm["name"], arm["answers"]["rewards"][name]) for arm in result["arms"]]
+    wins = [_bar(arm, values["win_rate"]) for arm, values in found if "win_rate" in values]
     means = [_bar(arm, values["mean"]) for arm, values in found]
-    shares = all(0 <= bar["low"] and bar["high"] <= 1 for bar in means)
-    proxy = " (a proxy)" if reward["proxy"] else ""
-    made = [{"title": f"Mean of {short}{proxy}", "bars": means, "percent": shares}]
-    if wins := [_bar(arm, values["win_rate"]) for arm, values in found if "win_rate" in values]:
-        made.append(
-            {
-                "title": f"Wins over {result['baseline']} by {short}{proxy}",
-                "bars": wins,
-                "percent": True,
-                "level": (0.5, "even"),
-            }
-        )
-    return made
+    if all(values["yes_or_no"] for _, values in found):
+        return [{"title": f"Answers that are {short}", "bars": means, "percent": True}]
+    if not wins:
+        return [{"title": f"Mean score by {short}", "bars": means, "percent": False}]
+    title = f"Wins over {result['baseline']} by {short}"
+    return [{"title": title, "bars": wins, "percent": True, "level": (0.5, "even")}]
 
 
 def chain_samples(result: dict) -> list[dict]:

@@ -1,7 +1,7 @@
 import pytest
 
 from alignment.evaluate.arms import ancestors, base_source, parse, parse_one
-from alignment.runs import Run
+from alignment.runs import Run, content_hash
 from alignment.sources import resolve
 from data_recipes.errors import Refused
 from tests.tiny import save_base
@@ -10,8 +10,8 @@ from tests.tiny import save_base
 def make_run(folder, stage="sft", state="completed", parents=(), **facts):
     folder.mkdir(parents=True)
     run = Run(folder, {"stage": stage, "parents": [{"role": "model", "path": f"../{name}"} for name in parents]})
-    run.write(state=state, **facts)
     (folder / "config.json").write_text("{}")
+    run.write(state=state, content_hash=content_hash(folder), **facts)
     return folder
 
 
@@ -39,6 +39,10 @@ def test_what_is_refused(tmp_path):
     for text, says in ((str(running), "running, not completed"), ("./none", "no folder"), (",", "no model")):
         with pytest.raises(Refused, match=says):
             parse_one(text)
+    altered = make_run(tmp_path / "altered")
+    (altered / "config.json").write_text('{"altered": true}')
+    with pytest.raises(Refused, match="config.json|not those its manifest"):
+        parse_one(str(altered))
     done = str(make_run(tmp_path / "done"))
     with pytest.raises(Refused, match="two arms"):
         parse((done, done))

@@ -54,6 +54,10 @@ def test_describe_and_spread():
         and found["stop_rate"]["value"] == 0.75
         and found["rewards"]["rule"]["mean"]["value"] == 0.75
     )
+    assert (
+        found["rewards"]["rule"]["yes_or_no"]
+        and not describe(answers([[[0.5]]]), seed=0)["rewards"]["rule"]["yes_or_no"]
+    )
     assert found["rewards"]["rule"]["spread"]["members"] == [0.5, 1.0]
     assert spread([3.0]) is None and spread([1.0, 3.0])["std"] == pytest.approx(2**0.5)
 

@@ -10,7 +10,7 @@ from alignment.cli import run as align
 from alignment.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.page import cell_text, render
-from alignment.evaluate.report import chain_report, read_result, run_report, short_name
+from alignment.evaluate.report import chain_report, panels, read_result, run_report, short_name
 from alignment.runs import Run
 from data_recipes.errors import Refused
 
@@ -91,6 +91,8 @@ def test_the_chain(world, ui, tmp_path):
     evaluate(question, ui)
     cards = evaluate(Question((world.run("reward"),), (str(world.files["held_pairs"]),)), ui)
     results = [read_result(tmp_path / "eval/result.json"), cards]
+    titles = [panel["title"] for result in results for panel in panels(result)]
+    assert "(a proxy)" in titles[0] and titles[1:] == ["Answers that are stop", "Reward model: right on held-out pairs"]
     runs = [world.runs / name for name in ("sft", "reward", "dpo")]
     made = chain_report(runs, results, tmp_path / "report", checks=[("right answers", "91 %", "at least 85 %", True)])
     page = (tmp_path / "report/report.html").read_text()
