@@ -21,17 +21,35 @@ def epoch_order(lengths: list[int], *, batch: int, seed: int, epoch: int, groupe
         lengths: tokens of each row. batch: rows of one optimizer step.
         grouped: rows of like length share a step; the steps themselves come in random order, so that length does not
             follow the learning-rate schedule. The last, smaller step stays last.
+
+    The first step of all holds the longest row, so that memory that is too small shows at once and not after hours.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
-    if not grouped:
-        return order
     size = np.asarray(lengths)
+    if grouped:
+        order = _like_lengths_together(order, size, batch, random)
+    return order if epoch else _longest_first(order, size, batch)
+
+
+def _like_lengths_together(order: np.ndarray, size: np.ndarray, batch: int, random: np.random.Generator) -> np.ndarray:
     windows = [order[start : start + WINDOW * batch] for start in range(0, len(order), WINDOW * batch)]
     order = np.concatenate([window[np.argsort(-size[window], kind="stable")] for window in windows])
     whole = len(order) // batch
     steps = order[: whole * batch].reshape(whole, batch)[random.permutation(whole)]
     return np.concatenate([steps.reshape(-1), order[whole * batch :]])
+
+
+def _longest_first(order: np.ndarray, size: np.ndarray, batch: int) -> np.ndarray:
+    """The step with the longest row changes places with the first one; a row of the smaller last step with the first row."""
+    place = int(np.argmax(size[order]))
+    start, step = place // batch * batch, min(batch, len(order))
+    moved = order.copy()
+    if start + batch <= len(order):
+        moved[:step], moved[start : start + step] = order[start : start + step], order[:step]
+    else:
+        moved[0], moved[place] = order[place], order[0]
+    return moved
 
 
 class EpochOrder(Sampler[int]):

@@ -43,3 +43,12 @@ def test_the_smaller_step_stays_last():
     order = epoch_order(list(range(1, 12)), batch=4, seed=0, epoch=0, grouped=True)
     assert len(order) == 11
     assert sorted(order[8:]) == sorted(order.tolist()[8:])
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("count", [3, 8, 1000, 1003])
+def test_the_longest_row_is_in_the_very_first_step(grouped, count):
+    lengths = LENGTHS[:count]
+    order = epoch_order(lengths, batch=8, seed=4, epoch=0, grouped=grouped)
+    assert sorted(order.tolist()) == list(range(count))
+    assert max(lengths) in [lengths[i] for i in order[:8]]
