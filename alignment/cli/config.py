@@ -14,7 +14,7 @@ STAGES = ("sft", "reward", "dpo")
 
 
 @group("config", example="""
-align config show sft --config configs/sft/lora-7b-24gb.yaml
+align config show sft --config configs/sft/qlora-7-8b-24gb.yaml
 align config schema dpo > dpo.schema.json
 """)
 def config_group() -> None:

@@ -60,7 +60,7 @@ class Data(Section):
     )
     format: str = Field("auto", description="format of the rows; auto detects it and says which")
     max_length: Annotated[int, Field(ge=8), AsWhole] = Field(
-        1024, description="longest row in tokens; longer ones are cut and counted"
+        1024, description="longest row in tokens; longer chats and texts are cut and counted, longer pairs refused"
     )
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(
         0.0, description="share of bad rows that may be dropped; at 0 any bad row stops the stage"

@@ -1,0 +1,268 @@
+"""README.md and docs/ are true: commands, keys, defaults, formats, links, help and tree are compared with the code.
+
+`python -m tests.test_docs` prints the settings tables of the stage pages anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from alignment.cli import program, run
+from alignment.config import FLAGS, STAGES, load
+from alignment.config import describe as describe_config
+from alignment.config.defaults import learning_rate
+from alignment.config.trainer import allowed
+from data_recipes import formats
+from tests import docs_pages as pages
+from tests.docs_pages import PAGES, ROOT, Block
+
+OURS = ("alignment", "reward", "data_recipes")
+RUN_ON = ("first-hour.md", "sft.md", "reward.md", "dpo.md", "data-formats.md")
+HUB_MODELS = re.compile(r"^Qwen/[\w.-]+$")
+MAIN_SETTINGS = {
+    "sft": ["data.max_length", "data.validation_share", "data.train_on", "adapter.kind", "adapter.rank", "adapter.alpha",
+            "adapter.dropout", "adapter.targets", "training.learning_rate", "training.epochs", "training.batch_size",
+            "training.warmup", "training.schedule", "training.max_grad_norm", "training.save_every"],
+    "reward": ["data.max_length", "data.validation_share", "adapter.on_parent", "training.learning_rate", "training.epochs",
+               "training.batch_size", "training.warmup", "reward.center_coefficient"],
+    "dpo": ["data.max_length", "data.validation_share", "adapter.on_parent", "training.learning_rate", "training.epochs",
+            "training.batch_size", "training.warmup", "dpo.beta", "dpo.loss_type", "dpo.loss_weights",
+            "dpo.label_smoothing", "dpo.precompute_reference"],
+}
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+def parsed(arguments: list[str]) -> tuple[click.Command, dict]:
+    """The command that a line names, and its parameters. Raises click.UsageError for what does not exist."""
+    context = program.make_context("align", list(arguments))
+    while isinstance(context.command, click.Group):
+        group = context.command
+        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+    return context.command, context.params
+
+
+@pytest.mark.parametrize("block", pages.blocks("sh"), ids=str)
+def test_each_command_exists_with_its_options(block: Block):
+    for arguments in pages.commands(block):
+        if "--help" in arguments:
+            continue
+        command, params = parsed(arguments)
+        stage = params.get("stage") or (command.name if command.name in STAGES else None)
+        if "sets" in params:
+            check_settings(stage or "sft", params)
+
+
+def check_settings(stage: str, params: dict) -> None:
+    """The settings of a command are taken by the stage's schema; a config file is read where it is one of ours."""
+    config = params.get("config_path")
+    given = {key: params.get(key.replace(".", "__")) for key in FLAGS}
+    load(stage, config if config and config.startswith("configs/") else None, params["sets"], given)
+
+
+def test_the_examples_in_every_help_are_valid_too():
+    found = [command for command in all_commands(program) if getattr(command, "example", "")]
+    assert len(found) > 15
+    for command in found:
+        block = Block(Path(command.name), ("sh",), command.example)
+        test_each_command_exists_with_its_options(block)
+        for path in re.findall(r"configs/[\w./-]+\w", command.example):
+            assert (ROOT / path).exists(), path
+
+
+def all_commands(group: click.Group) -> list[click.Command]:
+    """A group's commands, its groups' commands, and itself."""
+    context = click.Context(group)
+    inside = [group.get_command(context, name) for name in group.list_commands(context)]
+    return [group, *(found for command in inside
+                     for found in (all_commands(command) if isinstance(command, click.Group) else [command]))]
+
+
+def test_the_commands_of_the_program_are_all_in_the_readme():
+    shown = {row[0].strip("`").split()[1] for row in pages.tables(ROOT / "README.md") if row[0].startswith("`align ")}
+    assert shown == set(program.list_commands(click.Context(program)))
+
+
+@pytest.mark.parametrize("block", pages.blocks("sh"), ids=str)
+def test_each_make_target_exists(block: Block):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in pages.shell_lines(block):
+        if line.startswith("make "):
+            target = line.split("#")[0].split()[-1]
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
+
+
+def test_help_blocks_are_the_help():
+    for block in pages.blocks("text"):
+        first, _, shown = block.text.partition("\n")
+        if first.startswith("$ align") and first.endswith("--help"):
+            said = CliRunner().invoke(program, first.split()[2:], prog_name="align").output
+            assert shown.strip() == said.strip(), f"{block}: python -m alignment {' '.join(first.split()[2:])}"
+
+
+# ------------------------------------------------------------------------------------------------------ settings, formats
+
+
+def known_keys() -> set[str]:
+    """All dotted keys of all stages, TRL's under `trainer` among them."""
+    keys = {line.key for stage in STAGES for line in describe_config(stage)}
+    return keys | {f"trainer.{name}" for stage in STAGES for name in allowed(stage)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_key_that_is_named_exists(page: Path):
+    known = known_keys()
+    named = pages.named_keys(page, {key.split(".")[0] for key in known})
+    assert not [key for key in sorted(named - known) if not is_module(key)]
+
+
+def is_module(name: str) -> bool:
+    """`reward.rules` is code and no setting."""
+    package = name.split(".")[0]
+    return package in OURS and importlib.util.find_spec(name) is not None
+
+
+def settings_table(stage: str) -> list[str]:
+    """The table of a stage page: key, default, meaning, source."""
+    lines = {line.key: line for line in describe_config(stage)}
+    rows = [settings_row(stage, lines[key]) for key in MAIN_SETTINGS[stage]]
+    return ["| Key | Default | Meaning | Source |", "|---|---|---|---|", *rows]
+
+
+def settings_row(stage: str, line) -> str:
+    default, source = f"`{json.dumps(line.default)}`".replace('"', ""), line.source
+    if line.key == "training.learning_rate":
+        adapter, full = learning_rate(stage, "lora"), learning_rate(stage, "full")
+        default, source = f"`{adapter.value:g}`; full tuning `{full.value:g}`", f"{adapter.source}. {full.source}"
+    return f"| `{line.key}` | {default} | {line.meaning} | {source} |"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_tables_show_the_real_defaults_and_sources(stage):
+    shown = [line for line in (ROOT / "docs" / f"{stage}.md").read_text(encoding="utf-8").splitlines()]
+    missing = [row for row in settings_table(stage) if row not in shown]
+    assert not missing, "print the tables anew: python -m tests.test_docs"
+
+
+@pytest.mark.parametrize("block", pages.blocks("yaml"), ids=str)
+def test_config_files_load(block: Block, tmp_path):
+    (tmp_path / "shown.yaml").write_text(block.text, encoding="utf-8")
+    load(block.words[1], tmp_path / "shown.yaml")
+
+
+def test_each_format_has_an_example_that_is_read():
+    shown = set()
+    for block in pages.blocks("json"):
+        if len(block.words) == 3:
+            _, kind, name = block.words
+            row = json.loads(block.text)
+            assert formats.detect([row], kind)[0] == name
+            formats.convert(formats.by_name(name, kind), kind, formats.Fields(row))
+            shown.add((kind, name))
+    assert shown == {(kind, name) for kind in formats.KINDS for name in formats.names(kind)}
+
+
+def test_each_reason_of_a_bad_row_is_explained():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "data_recipes").glob("*.py"))
+    raised = set(re.findall(r"(?:BadRow|_blame)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", code))
+    page = ROOT / "docs" / "data-formats.md"
+    table = page.read_text(encoding="utf-8").split("| Reason |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == raised
+
+
+# --------------------------------------------------------------------------------------------------- files, links, python
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_lead_somewhere(page: Path):
+    for path, anchor in pages.links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        assert not anchor or anchor[1:] in pages.anchors(target), path + anchor
+    for path in re.findall(r"(?<![\w/])(?:configs|tests|alignment|data_recipes)/[\w./-]+\w", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists() or "NAME" in path, path
+
+
+def test_every_page_is_in_the_index_and_in_the_readme():
+    others = {page.name for page in PAGES if page.name not in {"README.md", "index.md"}}
+    assert {path for path, _ in pages.links(ROOT / "docs" / "index.md")} >= others
+    assert {Path(path).name for path, _ in pages.links(ROOT / "README.md")} >= others
+
+
+@pytest.mark.parametrize("block", pages.blocks("text", "tree"), ids=str)
+def test_the_tree_agrees_with_the_files(block: Block):
+    shown = pages.tree(block)
+    assert [path for path in shown if not (ROOT / path).exists()] == []
+    assert tracked_folders() - set(shown) == set(), "folders that the tree does not show"
+
+
+def tracked_folders() -> set[str]:
+    """Folders of the first level, and of the second one below configs; empty where this is no checkout."""
+    if not (ROOT / ".git").exists():
+        return set()
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    parents = {Path(name).parent.parts for name in listed}
+    first = {parts[0] for parts in parents if parts and not parts[0].startswith(".")}
+    return first | {"/".join(parts[:2]) for parts in parents if len(parts) > 1 and parts[0] == "configs"}
+
+
+@pytest.mark.parametrize("block", pages.blocks("python"), ids=str)
+def test_python_compiles_and_finds_its_imports(block: Block):
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                is_sub = importlib.util.find_spec(f"{node.module}.{name.name}") if hasattr(module, "__path__") else None
+                assert is_sub or hasattr(module, name.name), name.name
+
+
+# ------------------------------------------------------------------------------------------------------------ really run
+
+
+def test_the_commands_that_are_marked_really_run(tmp_path, monkeypatch, capsys):
+    from data_recipes.files import write_jsonl
+    from tests import tiny
+
+    monkeypatch.chdir(tmp_path)
+    tiny.save_base("base")
+    write_jsonl(tmp_path / "support.jsonl", tiny.demonstrations(24))
+    write_jsonl(tmp_path / "pairs.jsonl", tiny.comparisons(24))
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"Where is order {number}?"} for number in range(2)])
+    for arguments in to_run():
+        code = run(arguments)
+        assert code == 0, f"align {' '.join(arguments)}\n{capsys.readouterr().err[-2000:]}"
+    assert (tmp_path / "runs" / "dpo" / "private" / "report.html").is_file()
+    assert not (tmp_path / "runs" / "plan").exists()
+
+
+def to_run() -> list[list[str]]:
+    """The lines of the `sh run` blocks, each once, in the order of the pages, on a tiny base and with short answers."""
+    found: list[list[str]] = []
+    for page in RUN_ON:
+        for block in pages.blocks("sh", "run"):
+            found += [line for line in pages.commands(block) if block.page.name == page and line not in found]
+    return [fitted(line) for line in found]
+
+
+def fitted(line: list[str]) -> list[str]:
+    line = ["base" if HUB_MODELS.match(word) else word for word in line]
+    if line[0] in {*STAGES}:
+        line += ["--set", "hardware.threads=1"]
+    return [*line, "--max-new-tokens", "8"] if line[0] == "eval" and "prompts.jsonl" in line else line
+
+
+if __name__ == "__main__":
+    for stage in STAGES:
+        print(f"\n{stage}.md\n", *settings_table(stage), sep="\n")
