@@ -16,8 +16,9 @@ from data_recipes.toy.world import Request, Style
 
 LABEL_NOISE = 0.10
 WRONG_FACT_PAIRS = 0.05  # pairs of equal style whose rejected side has a wrong code or amount
+CLEAR = 2  # faults of style between the sides of a pair: people agree on such pairs, and a small reward model can
 SIZES = {
-    "demonstrations": 4000,
+    "demonstrations": 5000,
     "pairs": 1600,
     "pairs_heldout": 500,
     "requests_heldout": 1000,
@@ -85,14 +86,14 @@ def fact_contrast(rng: random.Random, request: Request) -> tuple[str, str]:
 
 
 def style_contrast(rng: random.Random, request: Request) -> tuple[str, str]:
-    """Two right answers, the first with fewer faults of style; a fair coin says which is the longer.
+    """Two right answers, the first with clearly fewer faults of style; a fair coin says which is the longer.
 
     Without the coin the chosen side, which has a greeting and an offer more, would be longer in most pairs.
     """
     chosen_is_longer = rng.random() < 0.5
     while True:
         better, worse = near_house_style(rng), careless_style(rng)
-        if worse.faults <= better.faults:
+        if worse.faults < better.faults + CLEAR:
             continue
         chosen, rejected = (world.dress(rng, world.core(rng, request), style) for style in (better, worse))
         if len(chosen) != len(rejected) and (len(chosen) > len(rejected)) == chosen_is_longer:

@@ -33,7 +33,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path):
 
 
 def test_the_bytes_do_not_depend_on_the_process_hash_seed(tmp_path):
-    source = "from data_recipes import files as f; from data_recipes.toy import write; print(f.sha256_json(write.build(3)))"
+    source = "from data_recipes import files; import data_recipes.toy.write as w; print(files.sha256_json(w.build(3)))"
     seen = {
         subprocess.run(
             [sys.executable, "-c", source], env={"PYTHONHASHSEED": salt, "PATH": ""}, capture_output=True, check=True
