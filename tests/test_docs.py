@@ -151,7 +151,7 @@ def settings_row(stage: str, line) -> str:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_settings_tables_show_the_real_defaults_and_sources(stage):
-    shown = [line for line in (ROOT / "docs" / f"{stage}.md").read_text(encoding="utf-8").splitlines()]
+    shown = (ROOT / "docs" / f"{stage}.md").read_text(encoding="utf-8").splitlines()
     missing = [row for row in settings_table(stage) if row not in shown]
     assert not missing, "print the tables anew: python -m tests.test_docs"
 
@@ -245,6 +245,28 @@ def test_the_commands_that_are_marked_really_run(tmp_path, monkeypatch, capsys):
         assert code == 0, f"align {' '.join(arguments)}\n{capsys.readouterr().err[-2000:]}"
     assert (tmp_path / "runs" / "dpo" / "private" / "report.html").is_file()
     assert not (tmp_path / "runs" / "plan").exists()
+    check_manifest_keys(tmp_path / "runs" / "dpo")
+    for stage in STAGES:
+        check_figures(stage, tmp_path / "runs" / stage)
+
+
+def check_manifest_keys(folder: Path) -> None:
+    """The page of the run directory explains the manifest's keys, all of them and no other."""
+    shown = first_cells(ROOT / "docs" / "run-directory.md", "| Key | Holds |")
+    manifest = json.loads((folder / "align.json").read_text(encoding="utf-8"))
+    assert shown == manifest.keys() - {"format"}
+
+
+def check_figures(stage: str, folder: Path) -> None:
+    """What a stage's page says to watch is in metrics.jsonl."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert first_cells(ROOT / "docs" / f"{stage}.md", "| Figure | Meaning |") <= set().union(*rows)
+
+
+def first_cells(page: Path, header: str) -> set[str]:
+    """The names in backticks in the first column of the table with this header."""
+    table = page.read_text(encoding="utf-8").split(header)[1].split("\n\n")[0]
+    return {name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
 
 
 def to_run() -> list[list[str]]:
