@@ -6,7 +6,6 @@ world only measures; no stage trains on it.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -148,8 +147,10 @@ def _do(line: list[str]) -> None:
 
 
 def read_result(folder: Path) -> dict:
-    """What `align eval --output` wrote."""
-    return json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    """What `align eval --output` wrote, with some of its samples."""
+    from alignment.evaluate.report import read_result as read
+
+    return read(folder / "result.json")
 
 
 def checks(policies: dict, rewards: dict) -> list[Check]:

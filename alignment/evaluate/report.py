@@ -206,12 +206,13 @@ def chain_report(
 
 def panels(result: dict) -> list[dict]:
     """The bars of a result: means and win rates by reward, held-out loss, or accuracies beside their baseline."""
+    names = show.short_names(result)
     if result["task"] == "rewards":
         bars = [
             bar
             for arm in result["arms"]
             for bar in (
-                _bar(arm["name"], arm["accuracy"]),
+                _bar(names[arm["name"]], arm["accuracy"]),
                 {**_bar("'the longer wins'", arm["longer_wins"]), "muted": True},
             )
         ]
@@ -225,7 +226,7 @@ def panels(result: dict) -> list[dict]:
         return made
     bars = [
         _bar(
-            arm["name"],
+            names[arm["name"]],
             {
                 "value": arm["held_out"]["loss"],
                 "low": arm["held_out"]["loss_low"],
@@ -239,15 +240,16 @@ def panels(result: dict) -> list[dict]:
 
 def reward_panels(result: dict, reward: dict) -> list[dict]:
     """A share for a rule that says yes or no; win rates over the first arm for all else."""
+    names = show.short_names(result)
     name, short = reward["name"], short_name(reward["name"]) + (" (a proxy)" if reward["proxy"] else "")
-    found = [(arm["name"], arm["answers"]["rewards"][name]) for arm in result["arms"]]
+    found = [(names[arm["name"]], arm["answers"]["rewards"][name]) for arm in result["arms"]]
     wins = [_bar(arm, values["win_rate"]) for arm, values in found if "win_rate" in values]
     means = [_bar(arm, values["mean"]) for arm, values in found]
     if all(values["yes_or_no"] for _, values in found):
         return [{"title": f"Answers that are {short}", "bars": means, "percent": True}]
     if not wins:
         return [{"title": f"Mean score by {short}", "bars": means, "percent": False}]
-    title = f"Wins over {result['baseline']} by {short}"
+    title = f"Wins over {names[result['baseline']]} by {short}"
     return [{"title": title, "bars": wins, "percent": True, "level": (0.5, "even")}]
 
 
@@ -270,8 +272,8 @@ def chain_samples(result: dict) -> list[dict]:
 
 
 def short_name(reward: str) -> str:
-    """`length_band` for `reward.rules:length_band(low=1)`, `runs/reward` for a run."""
-    return reward.partition("(")[0].rpartition(":")[2]
+    """`length_band` for `reward.rules:length_band(low=1)`, `reward` for `runs/reward`."""
+    return Path(reward.partition("(")[0].rpartition(":")[2]).name
 
 
 def _bar(label: str, interval: dict) -> dict:

@@ -18,8 +18,16 @@ def tables(result: dict) -> list[Table]:
     return made
 
 
+def short_names(result: dict) -> dict[str, str]:
+    """What each arm is called for people: the last part of its path, where that is not another arm's too."""
+    arms = [arm["name"] for arm in result["arms"]]
+    last = {name: name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name for name in arms}
+    return last if len(set(last.values())) == len(arms) else {name: name for name in arms}
+
+
 def loss_table(result: dict) -> Table:
     """Held-out loss of each arm."""
+    names = short_names(result)
     header = ("", "loss per token", "perplexity", "bits per byte", "against the first", "tokens", "seeds")
     rows = []
     for arm in result["arms"]:
@@ -27,7 +35,7 @@ def loss_table(result: dict) -> Table:
         loss = {"value": found["loss"], "low": found["loss_low"], "high": found["loss_high"]}
         rows.append(
             (
-                arm["name"],
+                names[arm["name"]],
                 interval(loss, 3),
                 f"{found['perplexity']:.3g}",
                 interval(found["bits_per_byte"], 3),
@@ -41,6 +49,7 @@ def loss_table(result: dict) -> Table:
 
 def reward_table(result: dict, reward: dict) -> Table:
     """One reward's means, differences and win rates."""
+    names = short_names(result)
     header = ("", "mean", "against the first", "wins", "wins at equal length", "ties", "seeds")
     rows = []
     for arm in result["arms"]:
@@ -50,7 +59,7 @@ def reward_table(result: dict, reward: dict) -> Table:
         )
         rows.append(
             (
-                arm["name"],
+                names[arm["name"]],
                 interval(found["mean"], 3),
                 interval(found.get("difference"), 3, signed=True),
                 percent(found.get("win_rate")),
@@ -61,7 +70,7 @@ def reward_table(result: dict, reward: dict) -> Table:
         )
     proxy = ", a PROXY" if reward["proxy"] else ""
     return (
-        f"{reward['name']} ({reward['kind']}{proxy}): wins are over {result['baseline']}, a tie counts half",
+        f"{reward['name']} ({reward['kind']}{proxy}): wins are over {names[result['baseline']]}, a tie counts half",
         header,
         rows,
     )
@@ -69,12 +78,13 @@ def reward_table(result: dict, reward: dict) -> Table:
 
 def manners_table(result: dict) -> Table:
     """Length and stop rate, which explain many a win."""
+    names = short_names(result)
     rows = []
     for arm in result["arms"]:
         found = arm["answers"]
         rows.append(
             (
-                arm["name"],
+                names[arm["name"]],
                 f"{found['answers']:,}",
                 interval(found["length_characters"], 0),
                 interval(found["length_tokens"], 1),
@@ -86,10 +96,11 @@ def manners_table(result: dict) -> Table:
 
 def cards_table(result: dict) -> Table:
     """Accuracy of reward runs, with the trivial baseline beside it."""
+    names = short_names(result)
     header = ("", "accuracy", "'longer wins'", "loss", "calibration error", "pairs", "seeds")
     rows = [
         (
-            arm["name"],
+            names[arm["name"]],
             percent(arm["accuracy"]),
             percent(arm["longer_wins"]),
             f"{arm['loss']:.3f}",
@@ -104,9 +115,10 @@ def cards_table(result: dict) -> Table:
 
 def slices_table(result: dict) -> Table:
     """Accuracy by length; a model that only likes length fails where the chosen side is the shorter one."""
+    names = short_names(result)
     rows = [
         (
-            arm["name"],
+            names[arm["name"]],
             part["slice"],
             f"{part['pairs']:,}",
             percent({"value": part["accuracy"], "low": part["low"], "high": part["high"]}),

@@ -7,7 +7,7 @@ import pytest
 from alignment.cli import run as align
 from alignment.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
-from alignment.evaluate.show import print_result
+from alignment.evaluate.show import print_result, short_names
 from data_recipes.errors import Failed, Refused
 
 SHORT = Decoding(max_new_tokens=6)
@@ -153,3 +153,8 @@ def test_cards_and_losses_are_printed(world, ui, capsys):
     print_result(evaluate(ask(world, "sft,sft2", data="held_demonstrations"), ui))
     said = capsys.readouterr().out
     assert "'longer wins'" in said and "bits per byte" in said and "2: ±" in said
+
+
+def test_names_are_short_where_that_is_clear():
+    assert short_names({"arms": [{"name": "/a/runs/sft"}, {"name": "base"}]}) == {"/a/runs/sft": "sft", "base": "base"}
+    assert short_names({"arms": [{"name": "a/sft"}, {"name": "b/sft"}]}) == {"a/sft": "a/sft", "b/sft": "b/sft"}

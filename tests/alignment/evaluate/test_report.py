@@ -151,5 +151,5 @@ def test_cells_and_names():
     ]
     assert (
         short_name("reward.rules:length_band(low=1, unit='a:b')") == "length_band"
-        and short_name("runs/reward") == "runs/reward"
+        and short_name("runs/reward") == "reward"
     )
