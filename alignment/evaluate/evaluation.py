@@ -158,6 +158,7 @@ def measure_policies(
     """Losses and scored answers of all arms; returns the result and, where there are answers, the samples."""
     prompts = as_prompts(records) if scorers else []
     if scorers:
+        try_rules(scorers, prompts[0])
         ui.say(
             f"decoding: {question.decoding.describe()}; {question.samples} answers a prompt; "
             f"seed {question.decoding.seed}"
@@ -181,6 +182,16 @@ def measure_policies(
     compare_answers(result["arms"], answers, list(scorers), question.decoding.seed)
     result.update(decoding=question.decoding.as_dict(), samples=question.samples, rewards=rewards)
     return {**result, "warnings": warnings + reward_warnings(rewards)}, sample_rows(compared, prompts, made, answers)
+
+
+def try_rules(scorers: dict, prompt: Any) -> None:
+    """Calls each rule on one answer to the first prompt: a column it misses must not show after the answering."""
+    from alignment.evaluate.policies import as_messages, columns_of
+    from reward.scorers import load_rule
+
+    for text in (text for text, source in scorers.items() if source is None):
+        said = [[{"role": "assistant", "content": "Hello."}]]
+        load_rule(text)([as_messages(prompt.messages)], said, **columns_of([prompt], 1), stopped=[True])
 
 
 def run_arms(

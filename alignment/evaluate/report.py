@@ -66,11 +66,6 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
     from alignment.evaluate.samples import gather
 
     manifest = run.manifest
-    words = (
-        "Held-out pairs with the scores of this run."
-        if run.stage == "reward"
-        else "Greedy answers to held-out prompts, before and after this stage."
-    )
     page = render(
         "page_run.jinja",
         title=run.path.name,
@@ -82,7 +77,6 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
         data_notes=data_notes(manifest),
         facts=table(facts(manifest)),
         config=yaml.safe_dump(manifest.get("config"), sort_keys=False, allow_unicode=True),
-        samples_words=words,
         **gather(run, samples, how or {}),
     )
     write_text(run.private / REPORT, page)

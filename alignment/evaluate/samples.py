@@ -156,9 +156,17 @@ def _scored_pairs(run: Run, pairs: list, how: dict) -> list[dict]:
     ]
 
 
+def words(stage: str, *, held_out: bool) -> str:
+    """What the samples are."""
+    where = "held-out rows" if held_out else "training rows, since none were held out"
+    if stage == "reward":
+        return f"Pairs from {where}, with the scores of this run."
+    return f"Greedy answers to prompts from {where}, before and after this stage."
+
+
 def gather(run: Run, count: int, how: dict) -> dict:
-    """`rows`, `rows_note`, `samples`, `samples_note` of a run's page."""
-    found: dict = {"rows": [], "rows_note": "", "samples": [], "samples_note": ""}
+    """`rows`, `rows_note`, `samples`, `samples_words`, `samples_note` of a run's page."""
+    found: dict = {"rows": [], "rows_note": "", "samples": [], "samples_words": "", "samples_note": ""}
     try:
         rows, why = training_rows(run)
         if rows is None:
@@ -166,6 +174,7 @@ def gather(run: Run, count: int, how: dict) -> dict:
         found["rows"] = first_rows(run, rows)
         if count and run.state == "completed":
             found["samples"] = side_by_side(run, rows, count, how)
+            found["samples_words"] = words(run.stage, held_out=bool(rows.validation))
         else:
             found["samples_note"] = (
                 "None were asked for." if run.state == "completed" else f"None yet: the run is {run.state}."

@@ -111,6 +111,13 @@ def test_what_does_not_fit_is_refused(world, ui, models, data, options, says):
         evaluate(ask(world, *models, data=data, **options), ui)
 
 
+def test_a_column_that_a_rule_misses_shows_before_the_answering(world, ui, monkeypatch):
+    monkeypatch.setattr("alignment.evaluate.evaluation.run_arms", lambda *_: pytest.fail("it answered first"))
+    question = ask(world, "sft", data="sft", rewards=("reward.rules:exact_answer",))
+    with pytest.raises(Refused, match="no column 'answer'"):
+        evaluate(question, ui)
+
+
 def test_several_greedy_samples_are_refused():
     with pytest.raises(Refused, match="same answer"):
         Question(("a",), ("b",), samples=2)

@@ -45,7 +45,7 @@ def test_a_page_of_each_stage(world):
         check_page(page)
         assert file == world.runs / stage / "private" / "report.html"
         assert page.count("data:image/svg+xml") >= 3 and 'class="trained"' in page and page.count('class="sample"') == 2
-    assert "before: sft" in page and "after: dpo" in page
+    assert "prompts from held-out rows" in page and "before: sft" in page and "after: dpo" in page
 
 
 def test_rows_that_are_gone_are_said(world, tmp_path):
