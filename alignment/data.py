@@ -15,6 +15,8 @@ from data_recipes.readers import Ledger, read
 from data_recipes.records import BadRow
 from data_recipes.split import by_prompt, prompt_key
 
+from alignment.runs import relative_to_run
+
 IGNORED = -100  # transformers' label for a token without loss
 
 
@@ -31,9 +33,13 @@ class RowSet:
         """Content hashes by part: what decides whether the same command may continue."""
         return {part: [source["sha256"] for source in ledger.sources] for part, ledger in self.ledgers.items()}
 
-    def totals(self) -> dict:
-        """What the manifest keeps."""
-        return {part: ledger.totals() for part, ledger in self.ledgers.items()}
+    def totals(self, run: Path | None = None) -> dict:
+        """What the manifest of `run` keeps: counts, and where the files lie as seen from the run, so that a tree can move."""
+        totals = {part: ledger.totals() for part, ledger in self.ledgers.items()}
+        for source in [source for part in totals.values() for source in part["sources"]]:
+            if run is not None and Path(source["path"]).exists():
+                source["path"] = relative_to_run(source["path"], run)
+        return totals
 
 
 @dataclass
@@ -91,8 +97,11 @@ def _overlap(train: list, held_out: list) -> list[str]:
 def render_part(records: list, one: Callable[[object], dict], ledger: Ledger) -> Rendered:
     """Renders records with `one(record) -> columns`; a BadRow goes to the ledger.
 
-    `one` also gives `counts`, a dictionary that is summed up (tokens, trained, truncated).
+    `one` also gives `counts`, a dictionary that is summed up (tokens, trained, truncated). Token columns are kept as int32
+    arrays: as lists of Python numbers they would take ten times the memory for the whole of the training.
     """
+    import numpy as np
+
     columns: dict[str, list] = {}
     names, counts, first = [], {"rows": 0, "tokens": 0, "trained": 0, "truncated": 0}, None
     for record in records:
@@ -104,7 +113,7 @@ def render_part(records: list, one: Callable[[object], dict], ledger: Ledger) ->
         for name, amount in row.pop("counts").items():
             counts[name] = counts.get(name, 0) + amount
         for name, value in {**row, "row": len(names)}.items():
-            columns.setdefault(name, []).append(value)
+            columns.setdefault(name, []).append(np.asarray(value, np.int32) if isinstance(value, list) else value)
         names.append(record.where)
         first = first or record
     counts["rows"] = len(names)

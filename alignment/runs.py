@@ -394,5 +394,5 @@ def check_base(source: Source, base: Source) -> None:
             "the base model's files are not those this run was trained on",
             where=base.path,
             expected=f"content {recorded[:12]}, as recorded by {source.text}",
-            do="Name the right folder with --set model.base=PATH.",
+            do="Name the right folder: --set model.base=PATH in a stage, --base-at PATH in the other commands.",
         )

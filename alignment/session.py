@@ -278,6 +278,6 @@ def facts(session: Session, plan: Plan) -> dict:
         "base": describe_base(session.base, job.run.path), "hardware": plan.as_dict(),
         "template": {"fingerprint": preparation.template_fingerprint, "rendering": session.renderer.fingerprint,
                      "stop_ids": list(preparation.stop_ids), "options": session.renderer.options},
-        "special_tokens": preparation.special_tokens, "data": job.rows.totals(),
+        "special_tokens": preparation.special_tokens, "data": job.rows.totals(job.run.path),
         "seeds": {"training": session.config.training.seed}, "versions": job.request["versions"],
     }

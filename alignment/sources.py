@@ -130,7 +130,8 @@ def base_of(source: Source, *, base: str | None = None) -> Source:
             f"the base model of '{source.text}' is not where it was ({' or '.join(map(str, candidates)) or name})",
             where="model.base",
             expected="the folder of the base model",
-            do="Say where it is now with --set model.base=PATH (its content is checked against the manifest).",
+            do="Say where it is now: --set model.base=PATH in a stage, --base-at PATH in the other commands. Its content is "
+            "checked against the manifest.",
         )
     return Source(text=name, kind="hub", hub_id=name, revision=config.get("revision"))
 

@@ -34,7 +34,7 @@ def sampling_options(function: Callable) -> Callable:
 def loading_options(function: Callable) -> Callable:
     """How a model is loaded."""
     options = [
-        click.option("--base", metavar="DIR|HUB", help="Where an adapter's base lies now, if it has moved."),
+        click.option("--base-at", "base", metavar="DIR|HUB", help="Where an adapter's base lies now, if it has moved."),
         click.option(
             "--device",
             default="auto",
