@@ -76,9 +76,9 @@ def probe_rows(train: Rendered) -> list[list[int]]:
     """A few token rows for comparisons: the first ones, whole."""
     columns = train.columns
     if "input_ids" in columns:
-        return columns["input_ids"][:PROBES]
-    prompts = columns.get("prompt_ids", [[]] * len(train))
-    return [prompts[i] + columns["chosen_ids"][i] for i in range(min(PROBES, len(train)))]
+        return [ids.tolist() for ids in columns["input_ids"][:PROBES]]
+    parts = [columns[name] for name in ("prompt_ids", "chosen_ids") if name in columns]
+    return [[token for part in parts for token in part[i].tolist()] for i in range(min(PROBES, len(train)))]
 
 
 def publish_result(session: Session, trainer, train: Rendered, distance: float) -> None:
