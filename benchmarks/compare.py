@@ -40,8 +40,9 @@ def environment(given, work: Path) -> dict[str, str]:
     """What both arms run under."""
     return {
         "OMP_NUM_THREADS": str(given.threads), "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1",
-        "HF_HOME": str(work.parent / "hf"), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(HERE.parent), "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": str(work.parent / "hf"), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(HERE.parent),
+        "CUDA_VISIBLE_DEVICES": "",
     }
 
 
@@ -54,8 +55,9 @@ def align_command(given, stage: str, work: Path, output: Path, *, grouped: bool)
         "training.warmup": 0.03, "training.weight_decay": 0, "hardware.checkpointing": "off",
         "hardware.precision": "float32", "hardware.micro_batch": given.micro or made["batch"],
     }
-    return [sys.executable, "-m", "alignment", stage, "--model", str(work / "base"), "--data", str(work / "data" / "train.jsonl"),
-            "--output", str(output), "--lr", "2e-4", "--max-steps", str(made["steps"]), "--batch-size", str(made["batch"]),
+    return [sys.executable, "-m", "alignment", stage, "--model", str(work / "base"),
+            "--data", str(work / "data" / "train.jsonl"), "--output", str(output),
+            "--lr", "2e-4", "--max-steps", str(made["steps"]), "--batch-size", str(made["batch"]),
             "--rank", "16", "--seed", str(made["seed"]), *(f"--set={key}={value}" for key, value in sets.items())]
 
 
@@ -85,8 +87,9 @@ def prepare(given, stage: str, size: str) -> Path:
     work = given.build / f"{stage}-{size}-{given.steps}-{given.batch}"
     if not (work / "work.json").is_file():
         shutil.rmtree(work, ignore_errors=True)
-        subprocess.run([sys.executable, str(HERE / "work.py"), "--stage", stage, "--size", size, "--steps", str(given.steps),
-                        "--batch", str(given.batch), "--folder", str(work)], check=True, env={**os.environ, **environment(given, work)})
+        command = [sys.executable, str(HERE / "work.py"), "--stage", stage, "--size", size, "--steps", str(given.steps),
+                   "--batch", str(given.batch), "--folder", str(work)]
+        subprocess.run(command, check=True, env={**os.environ, **environment(given, work)})
     return work
 
 
@@ -160,8 +163,10 @@ def ratios(seen: dict[str, list[dict]], loop_tokens: int) -> dict[str, dict[str,
     (_, ours), (_, theirs) = seen.items()
     ours, theirs = ([metrics_of(run, loop_tokens) for run in arm] for arm in (ours, theirs))
     names = [name for name in ours[0] if all(name in run for run in ours + theirs)]
-    return {name: {"ours": statistics.median(run[name] for run in ours), "theirs": statistics.median(run[name] for run in theirs),
-                   "ratio": statistics.median(a[name] / b[name] for a, b in zip(ours, theirs, strict=True))} for name in names}
+    return {name: {"ours": statistics.median(run[name] for run in ours),
+                   "theirs": statistics.median(run[name] for run in theirs),
+                   "ratio": statistics.median(a[name] / b[name] for a, b in zip(ours, theirs, strict=True))}
+            for name in names}
 
 
 def machine(given) -> dict:

@@ -48,19 +48,20 @@ def in_order(trainer: type, order: list[int]) -> type:
 
 def settings(stage: str, work: dict, output: Path, losses: bool, micro: int) -> dict:
     """TRL's arguments; the same work as `compare.align_command` asks for."""
-    shared = dict(
-        output_dir=str(output), per_device_train_batch_size=micro, gradient_accumulation_steps=work["batch"] // micro,
-        max_steps=work["steps"], learning_rate=2e-4, lr_scheduler_type="cosine", warmup_steps=0.03, weight_decay=0.0,
-        max_grad_norm=1.0, seed=work["seed"], bf16=False, gradient_checkpointing=False, use_cpu=True,
-        dataloader_pin_memory=False, max_length=1024, eval_strategy="no", save_strategy="no", report_to=[],
-        disable_tqdm=True, logging_steps=1 if losses else 10, dataset_num_proc=None,
-    )
+    shared = {
+        "output_dir": str(output), "per_device_train_batch_size": micro, "use_cpu": True, "bf16": False,
+        "gradient_accumulation_steps": work["batch"] // micro, "gradient_checkpointing": False, "max_steps": work["steps"],
+        "learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.0,
+        "max_grad_norm": 1.0, "seed": work["seed"], "max_length": 1024, "dataloader_pin_memory": False,
+        "eval_strategy": "no", "save_strategy": "no", "report_to": [], "disable_tqdm": True,
+        "logging_steps": 1 if losses else 10,
+    }
     return {**shared, "assistant_only_loss": True} if stage == "sft" else shared
 
 
 def make_model(stage: str, base: Path, seed: int):
     """(model, what else the trainer takes): the base with a fresh adapter. DPO's reference is then the bare base."""
-    lora = dict(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
+    lora = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
     if stage == "reward":
         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=torch.float32)
         torch.nn.init.zeros_(model.score.weight)

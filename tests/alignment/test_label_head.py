@@ -61,7 +61,12 @@ def test_only_labelled_positions_reach_the_head(monkeypatch):
     from trl.trainer import utils
 
     rows, real = [], utils._ChunkedLogProbFunction.apply
-    monkeypatch.setattr(utils._ChunkedLogProbFunction, "apply", lambda hidden, *rest: rows.append(len(hidden)) or real(hidden, *rest))
+
+    def counted(hidden, *rest):
+        rows.append(len(hidden))
+        return real(hidden, *rest)
+
+    monkeypatch.setattr(utils._ChunkedLogProbFunction, "apply", counted)
     model = adapted()
     attach_label_head(model)
     answer(model, BATCHES["prompts and padding"])
