@@ -1,11 +1,12 @@
 """Pretrains the toy base: `python -m data_recipes.toy.build_base --output DIR`.
 
 A Llama-shaped model of about 0.9 million parameters reads plain prose of the world. Copying forms late in so small a
-model: 40 % of its rows are a random sequence said again and again, and that brings it.
+model: 40 % of its rows are a random sequence said again and again. Copying of the world's own codes, items and regions
+forms; of random sequences in general it does not (11.5 % of the repeated tokens are continued rightly).
 
-One thread, fixed seed, deterministic kernels, about eight minutes on an idle core: the same kind of machine with the
-same torch gives the same bytes again (another processor may add in another order). The hashes are written beside, in
-SHA256SUMS.
+One thread, fixed seed, deterministic kernels: the same kind of machine with the same torch gives the same bytes again
+(another processor may add in another order); a second build, 1,600 s on a busy core, did. The hashes are written beside,
+in SHA256SUMS.
 """
 
 from __future__ import annotations
