@@ -8,7 +8,7 @@ READY := .venv/.ready
 # One thread a test process: several that spin beside each other are slower than one.
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: test test-slow campaigns quickstart lint setup clean
+.PHONY: test test-slow campaigns quickstart benchmark lint setup clean
 
 test: $(READY)
 	$(TEST) -m "not slow and not campaign"
@@ -16,11 +16,15 @@ test: $(READY)
 test-slow: $(READY)
 	$(TEST) -m "slow"
 
+# One at a time, with its figures printed: kills by the hundred (ALIGN_KILLS), five seeds of the quickstart.
 campaigns: $(READY)
-	$(TEST) -m "campaign"
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -s -m "campaign"
 
 quickstart: $(READY)
 	$(BIN)/align quickstart
+
+benchmark: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/compare.py --stage all --sizes M0 M1 --pairs 5 --output build/benchmarks/results.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -61,12 +61,12 @@ class Rendered:
         return Dataset.from_dict(self.columns)
 
 
-def read_rows(section, kind: str, *, seed: int, private: Path) -> RowSet:
+def read_rows(section, kind: str, *, seed: int, private: Path | None) -> RowSet:
     """Reads training and held-out rows as the `data` section says.
 
     Args:
         section: the config's `data` section. kind: "demonstrations", "comparisons" or "prompts".
-        private: the run's private folder, where rejected rows are listed before the refusal.
+        private: the run's private folder, where rejected rows are listed before the refusal; None writes nothing.
     """
     ledgers = {}
     train, ledgers["train"] = _read_part(section, section.train, kind, private)
@@ -81,7 +81,7 @@ def read_rows(section, kind: str, *, seed: int, private: Path) -> RowSet:
     return RowSet(train, held_out, ledgers, notes)
 
 
-def _read_part(section, source, kind: str, private: Path):
+def _read_part(section, source, kind: str, private: Path | None):
     rows = read(source, kind, format=section.format, max_rejected=section.max_rejected)
     rows.ledger.check(section.max_rejected, private)
     return rows.records, rows.ledger

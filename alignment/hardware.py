@@ -63,7 +63,7 @@ class Plan:
         return [
             (
                 "device",
-                f"{self.device}, {self.world} process{'es' if self.world > 1 else ''}, {self.threads} threads each",
+                f"{self.device}, {_count(self.world, 'process', 'es')}, {_count(self.threads, 'thread', 's')} each",
             ),
             ("precision", f"{self.precision}, weights in {self.weights}"),
             ("attention", self.attention),
@@ -82,15 +82,31 @@ class Plan:
         ]
 
 
+def _count(number: int, word: str, plural: str) -> str:
+    return f"{number} {word}{plural if number > 1 else ''}"
+
+
 def best_device(device: str = "auto") -> torch.device:
-    """The device asked for; `auto` takes this process's accelerator where there is one and the launch uses it."""
+    """The device asked for; `auto` takes this process's accelerator where there is one and the launch uses it.
+
+    Raises:
+        Refused: the device asked for is not here.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(device.partition(":")[0], True):
+        raise Refused(
+            f"there is no {device} device that torch can use here",
+            where="hardware.device",
+            expected="auto or cpu",
+            do="Install the build of torch for it, or leave the device to be found.",
+        )
     if device != "auto":
         return torch.device(device)
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}:  # `use_cpu: true` of a launch file
         return torch.device("cpu")
-    if torch.cuda.is_available():
+    if present["cuda"]:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("mps" if present["mps"] else "cpu")
 
 
 def inference_dtype(asked: str, device: torch.device) -> str:

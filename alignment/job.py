@@ -85,11 +85,11 @@ def begin(
     """
     output, ui = Path(output), ui or Ui(quiet=True)
     if not processes.is_first():
-        ui.quiet = True
+        ui.quiet = ui.silent = True
     with caught() as signals:
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
-        rows = read_rows(config.data, kind, seed=config.training.seed, private=output / PRIVATE)
+        rows = read_rows(config.data, kind, seed=config.training.seed, private=None if dry_run else output / PRIVATE)
         job = Job(stage, config, output, source, rows, _parents(parent, output), {}, signals, ui, dry_run)
         job.request = make_request(stage, config, source, parent, rows)
         if dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from alignment.config import StageConfig
@@ -16,6 +17,7 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused("no model was named", where="--model", expected="a hub id, a model folder or a run")
     if not config.data.train:
         raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
+    check_extras(config)
     resolve(config.model.path, revision=config.model.revision)
     if config.model.base:
         resolve(config.model.base)
@@ -27,6 +29,20 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
     if output.exists() and not output.is_dir():
         raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
+
+
+def check_extras(config: StageConfig) -> None:
+    """Refuses what needs a package that is not installed, and names the extra that brings it."""
+    needed = [("report_to", "trackers", name) for name in config.report_to]
+    if config.model.quantisation != "none":
+        needed.append(("model.quantisation", "quantisation", "bitsandbytes"))
+    for key, extra, package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise Refused(
+                f"{package} is not installed",
+                where=config.origin(key) or key,
+                do=f"Install it with: pip install 'align[{extra}]'",
+            )
 
 
 def check_data(text: str, where: str) -> None:

@@ -149,7 +149,12 @@ def locked(path: Path):
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "w") as file:
         _take_lock(file, path)
-        yield
+        try:
+            yield
+        finally:
+            if [item.name for item in path.iterdir()] == [".lock"]:  # refused before anything was written
+                (path / ".lock").unlink()
+                path.rmdir()
 
 
 def _take_lock(file, path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from alignment.training import libraries  # noqa: F401  (first: the heavy ones load faster by it)
 
 import torch
+import yaml
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -27,7 +28,16 @@ from alignment.adapters import HEAD_TASK, AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
 from alignment.job import Job
-from alignment.models import Loading, adapter_folder, load_base, load_config, load_policy, load_tokenizer, quiet_libraries, set_special_ids
+from alignment.models import (
+    Loading,
+    adapter_folder,
+    load_base,
+    load_config,
+    load_policy,
+    load_tokenizer,
+    quiet_libraries,
+    set_special_ids,
+)
 from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.training import processes
@@ -77,7 +87,8 @@ def open_session(job: Job, *, task: str) -> Session:
     session, model = Session(job, task), job.config.model
     check_added_tokens(session)
     session.tokenizer, session.preparation = load_tokenizer(
-        job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens))
+        job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens)
+    )
     for note in session.preparation.notes:
         job.ui.say(note)
     check_template(job.source, session.preparation)
@@ -94,7 +105,9 @@ def renderer_options(source: Source, config) -> dict:
     """The parent's rendering options, overruled by what the config says; nobody types them twice."""
     inherited = ((source.manifest or {}).get("template") or {}).get("options") or {}
     data = config.data
-    given = {name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if config.given(f"data.{name}")}
+    given = {
+        name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if config.given(f"data.{name}")
+    }
     if data.tools:
         given["tools"] = json.loads(Path(data.tools).read_text(encoding="utf-8"))
     return {**inherited, **given, "max_length": data.max_length}
@@ -106,17 +119,23 @@ def check_added_tokens(session: Session) -> None:
     An adapter would have to carry both whole matrices, and no longer be one that vLLM or plain PEFT takes as it is.
     """
     if session.config.model.add_tokens and (not session.full or session.job.stage != "sft"):
-        raise Refused("tokens can only be added by tuning the whole model on demonstrations", where="model.add_tokens",
-                      expected="align sft with --set adapter.kind=full",
-                      do="Later stages then take that run with its tokens; or name tokens that the tokenizer has already.")
+        raise Refused(
+            "tokens can only be added by tuning the whole model on demonstrations",
+            where="model.add_tokens",
+            expected="align sft with --set adapter.kind=full",
+            do="Later stages then take that run with its tokens; or name tokens that the tokenizer has already.",
+        )
 
 
 def check_template(source: Source, preparation) -> None:
     """Raises Refused where the template or the special tokens are not those the parent was trained with."""
     recorded = ((source.manifest or {}).get("template") or {}).get("fingerprint")
     if recorded and recorded != preparation.template_fingerprint:
-        raise Refused("the chat template is not the one the parent was trained with", where=source.text,
-                      expected=f"fingerprint {recorded[:12]}, found {preparation.template_fingerprint[:12]}")
+        raise Refused(
+            "the chat template is not the one the parent was trained with",
+            where=source.text,
+            expected=f"fingerprint {recorded[:12]}, found {preparation.template_fingerprint[:12]}",
+        )
 
 
 def settle_adapter(session: Session) -> None:
@@ -128,9 +147,12 @@ def settle_adapter(session: Session) -> None:
     explicit = {key for key in ("kind", "rank", "alpha") if job.config.given(f"adapter.{key}")}
     parent = job.source.adapter_config()
     if differing := adapters.conflicts(parent, session.choice, explicit):
-        raise Refused(f"the parent's adapter is another one ({'; '.join(differing)})", where=job.source.text,
-                      expected="the parent's kind and rank, which are continued without being named",
-                      do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.")
+        raise Refused(
+            f"the parent's adapter is another one ({'; '.join(differing)})",
+            where=job.source.text,
+            expected="the parent's kind and rank, which are continued without being named",
+            do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.",
+        )
     session.parent_adapter = adapter_folder(job.source)
 
 
@@ -160,7 +182,7 @@ def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, R
     train = render_part(rows.train, one, rows.ledgers["train"])
     held_out = render_part(rows.validation, one, rows.ledgers.get("validation", rows.ledgers["train"]))
     for ledger in rows.ledgers.values():
-        ledger.check(job.config.data.max_rejected, job.run.private)
+        ledger.check(job.config.data.max_rejected, None if job.dry_run else job.run.private)
     for note in rows.notes:
         job.ui.warn(note)
     show_data(session, train, held_out)
@@ -175,8 +197,10 @@ def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
     for ledger in job.rows.ledgers.values():
         for source in ledger.sources:
             job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
-    rows = [(part, *(f"{data.counts[key]:,}" for key in ("rows", "tokens", "trained", "truncated")))
-            for part, data in (("train", train), ("held out", held_out))]
+    rows = [
+        (part, *(f"{data.counts[key]:,}" for key in ("rows", "tokens", "trained", "truncated")))
+        for part, data in (("train", train), ("held out", held_out))
+    ]
     for reason, count in sorted(_rejected(job).items()):
         rows.append((f"rejected: {reason}", f"{count:,}", "", "", ""))
     job.ui.table("data", rows, header=("", "rows", "tokens", "trained tokens", "truncated"))
@@ -197,9 +221,15 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
     """The hardware plan for this base, adapter and the longest row; printed."""
     config = session.config
     plan = make_plan(
-        config.hardware, model_shape(session, copies), batch_size=config.training.batch_size,
-        length=max(train.columns["length"]), sequences=sequences, attention=config.model.attention,
-        weights=config.model.dtype, full=session.full)
+        config.hardware,
+        model_shape(session, copies),
+        batch_size=config.training.batch_size,
+        length=max(train.columns["length"]),
+        sequences=sequences,
+        attention=config.model.attention,
+        weights=config.model.dtype,
+        full=session.full,
+    )
     session.job.ui.table("hardware", plan.rows())
     for reason in plan.reasons:
         session.job.ui.say(reason)
@@ -240,9 +270,19 @@ def steps_per_epoch(session: Session, rows: int) -> int:
 
 def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Plan) -> dict:
     """What `--dry-run` says; nothing was written."""
-    return {"dry_run": True, "stage": session.job.stage, "config": session.config.resolved(), "parents": session.job.parents,
-            "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},
-            "steps": total_steps(session, len(train)), "hardware": plan.as_dict()}
+    job, steps = session.job, total_steps(session, len(train))
+    parents = ", ".join(f"{parent['path']} ({parent['stage']})" for parent in job.parents) or "none"
+    job.ui.say(yaml.safe_dump(session.config.resolved(), sort_keys=False, allow_unicode=True))
+    job.ui.table("dry run: nothing was written", [("steps", steps), ("parents", parents), ("base", session.base.name)])
+    return {
+        "dry_run": True,
+        "stage": session.job.stage,
+        "config": session.config.resolved(),
+        "parents": session.job.parents,
+        "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},
+        "steps": steps,
+        "hardware": plan.as_dict(),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------------ model
@@ -251,9 +291,14 @@ def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Pla
 def loading(session: Session, plan: Plan) -> Loading:
     """How the base is loaded for training."""
     model = session.config.model
-    return Loading(dtype=plan.weights, quantisation=model.quantisation, attention=model.attention, device=plan.device
-                   if plan.world == 1 else "auto" if plan.device == "cuda" else plan.device,
-                   trust_remote_code=model.trust_remote_code, base=model.base)
+    return Loading(
+        dtype=plan.weights,
+        quantisation=model.quantisation,
+        attention=model.attention,
+        device=plan.device if plan.world == 1 else "auto" if plan.device == "cuda" else plan.device,
+        trust_remote_code=model.trust_remote_code,
+        base=model.base,
+    )
 
 
 def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
@@ -275,9 +320,16 @@ def facts(session: Session, plan: Plan) -> dict:
     """What the manifest says of base, template, data and machine from the first moment on."""
     job, preparation = session.job, session.preparation
     return {
-        "base": describe_base(session.base, job.run.path), "hardware": plan.as_dict(),
-        "template": {"fingerprint": preparation.template_fingerprint, "rendering": session.renderer.fingerprint,
-                     "stop_ids": list(preparation.stop_ids), "options": session.renderer.options},
-        "special_tokens": preparation.special_tokens, "data": job.rows.totals(job.run.path),
-        "seeds": {"training": session.config.training.seed}, "versions": job.request["versions"],
+        "base": describe_base(session.base, job.run.path),
+        "hardware": plan.as_dict(),
+        "template": {
+            "fingerprint": preparation.template_fingerprint,
+            "rendering": session.renderer.fingerprint,
+            "stop_ids": list(preparation.stop_ids),
+            "options": session.renderer.options,
+        },
+        "special_tokens": preparation.special_tokens,
+        "data": job.rows.totals(job.run.path),
+        "seeds": {"training": session.config.training.seed},
+        "versions": job.request["versions"],
     }

@@ -52,7 +52,7 @@ def align_command(given, stage: str, work: Path, output: Path, *, grouped: bool)
     sets = {
         "data.validation_share": 0, "data.max_length": 1024, "adapter.dropout": 0, "adapter.alpha": 32,
         "training.group_by_length": str(grouped).lower(), "training.save_every": 10**6, "training.schedule": "cosine",
-        "training.warmup": 0.03, "training.weight_decay": 0, "hardware.checkpointing": "off",
+        "training.warmup": 0, "training.weight_decay": 0, "hardware.checkpointing": "off",
         "hardware.precision": "float32", "hardware.micro_batch": given.micro or made["batch"],
     }
     return [sys.executable, "-m", "alignment", stage, "--model", str(work / "base"),

@@ -51,7 +51,7 @@ def settings(stage: str, work: dict, output: Path, losses: bool, micro: int) -> 
     shared = {
         "output_dir": str(output), "per_device_train_batch_size": micro, "use_cpu": True, "bf16": False,
         "gradient_accumulation_steps": work["batch"] // micro, "gradient_checkpointing": False, "max_steps": work["steps"],
-        "learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.03, "weight_decay": 0.0,
+        "learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0, "weight_decay": 0.0,
         "max_grad_norm": 1.0, "seed": work["seed"], "max_length": 1024, "dataloader_pin_memory": False,
         "eval_strategy": "no", "save_strategy": "no", "report_to": [], "disable_tqdm": True,
         "logging_steps": 1 if losses else 10,

@@ -91,6 +91,8 @@ class Ledger:
             unclear = self.rejected.keys() & {"missing-field", "wrong-format"}
             way = ", or say how to read them with --set data.format=NAME" if unclear else ""
             return f"{where}Mend the rows{way}."
+        if self.rejected.keys() <= {"too-long", "nothing-to-train-on"}:
+            where += "Raise --max-length (data.max_length) if the model's context allows. "
         share = math.ceil(self.refused / self.read * 1000) / 1000
         return f"{where}Mend the rows, or let such a share pass with --set data.max_rejected={share:g}."
 

@@ -37,6 +37,7 @@ class Ui:
     def __init__(self, json: bool = False, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.json, self.quiet, self.clock = json, quiet, clock
         self._console = None
+        self.silent = False
 
     @property
     def console(self):
@@ -55,8 +56,9 @@ class Ui:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Prints a warning; this one is heard even when quiet."""
-        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        """Prints a warning; this one is heard even when quiet, though not from every one of several processes."""
+        if not self.silent:
+            self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def table(self, title: str, rows: Iterable[tuple], header: tuple[str, ...] = ()) -> None:
         """Prints a small table; the first column is the name of each row."""

@@ -58,7 +58,7 @@ def _trainer(session, plan, train, held_out):
     config = session.config
     section = config.dpo
     arguments = {
-        **owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
+        **owned(session, plan, train, held_out),
         "beta": section.beta,
         "loss_type": list(section.loss_type),
         "loss_weights": section.loss_weights,

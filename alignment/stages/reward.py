@@ -57,7 +57,7 @@ def _trainer(session, plan, train, held_out, margins: bool):
     config = session.config
     center = config.reward.center_coefficient
     arguments = {
-        **owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0),
+        **owned(session, plan, train, held_out),
         "center_rewards_coefficient": center or None,
         **config.trainer,
     }

@@ -58,7 +58,7 @@ def _trainer(session, plan, train, held_out):
     from alignment.training.trainers import SftTrainer
 
     config = session.config
-    arguments = {**owned(config, plan, session.job.run.checkpoints, has_validation=len(held_out) > 0), **config.trainer}
+    arguments = {**owned(session, plan, train, held_out), **config.trainer}
     if arguments.get("packing"):
         arguments["max_length"] = config.data.max_length  # the length of a pack; rows are cut to it already
     model = trainable_model(session, plan)

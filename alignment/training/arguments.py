@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from alignment.data import Rendered
 from alignment.hardware import Plan
+from alignment.session import Session, total_steps
 
 
-def owned(config, plan: Plan, output: Path, *, has_validation: bool) -> dict:
+def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> dict:
     """Keyword arguments that every stage's TRL config gets; the user's `trainer:` section may not name them."""
-    training = config.training
+    config, training = session.config, session.config.training
     evaluation = {"eval_strategy": "no"}
-    if has_validation:
+    if len(held_out):
         evaluation = (
             {"eval_strategy": "epoch"}
             if training.eval_every is None
             else {"eval_strategy": "steps", "eval_steps": training.eval_every}
         )
     return {
-        "output_dir": str(output),
+        "output_dir": str(session.job.run.checkpoints),
         "per_device_train_batch_size": plan.micro_batch,
         "per_device_eval_batch_size": plan.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
         "learning_rate": training.learning_rate,
         "num_train_epochs": training.epochs,
         "max_steps": training.max_steps or -1,
-        "warmup_steps": training.warmup,
+        "warmup_steps": warmup_steps(training.warmup, total_steps(session, len(train))),
         "lr_scheduler_type": training.schedule,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
@@ -53,3 +53,11 @@ def owned(config, plan: Plan, output: Path, *, has_validation: bool) -> dict:
         "max_length": None,
         **evaluation,
     }
+
+
+def warmup_steps(warmup: float, steps: int) -> int:
+    """Warm-up in whole steps. transformers rounds a share up and begins at a rate of 0: a short run would train nothing
+    in its first step, and a run of one step nothing at all. A share of less than two steps is therefore no warm-up."""
+    if warmup >= 1:
+        return int(warmup)
+    return whole if (whole := int(warmup * steps)) > 1 else 0

@@ -29,7 +29,7 @@ class Signals:
             os._exit(128 + number)  # the second one: no clean-up, the last sealed checkpoint stands
         self.received = number
         if not self.waiting:
-            raise Interrupted(number)
+            raise Interrupted(number, do="The same command again goes on where it can, or begins anew.")
 
     @contextlib.contextmanager
     def at_step_end(self):

@@ -365,3 +365,28 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path):
     for ours, theirs in zip(metrics(tmp_path / "tight"), metrics(tmp_path / "straight"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
     assert straight["counts"]["steps"] == result["counts"]["steps"]
+
+
+def test_a_run_of_one_step_trains_at_its_rate(tmp_path):
+    """A warm-up of 3 % would otherwise round up to that one step, at a rate of 0."""
+    files = world(tmp_path, rows=8)
+    run_stage("sft", files, files["base"], tmp_path / "run", training__max_steps=1, training__warmup=0.03)
+    assert metrics(tmp_path / "run")[0]["learning_rate"] == 1e-3
+    run_stage("sft", files, files["base"], tmp_path / "slow", training__max_steps=4, training__warmup=2)
+    assert [row["learning_rate"] for row in metrics(tmp_path / "slow")][:3] == pytest.approx([0, 5e-4, 1e-3])
+
+
+@pytest.mark.parametrize(("key", "value", "named"), [
+    ("report_to", "wandb", "align[trackers]"), ("model__quantisation", "4bit", "align[quantisation]"),
+    ("hardware__device", "cuda", "no cuda device"),
+])
+def test_what_is_not_installed_or_not_there_is_refused_by_name(tmp_path, key, value, named):
+    import importlib.util
+
+    if {"wandb": importlib.util.find_spec("wandb"), "4bit": importlib.util.find_spec("bitsandbytes"),
+            "cuda": torch.cuda.is_available()}[value]:
+        pytest.skip("it is here")
+    files = world(tmp_path, rows=8)
+    with pytest.raises(Refused) as refused:
+        run_stage("sft", files, files["base"], tmp_path / "run", **{key: value})
+    assert named in str(refused.value) and not (tmp_path / "run").exists()
