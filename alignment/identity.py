@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from data_recipes.errors import Refused
-
-from alignment.runs import Run, content_hash
+from alignment.runs import content_hash, finished_run
 from alignment.sources import Source, base_of
 
 
@@ -19,21 +17,10 @@ def identity(source: Source, *, base: str | None = None) -> dict:
     if source.kind == "hub":
         found = {"kind": "hub", "id": source.hub_id, "revision": source.revision}
     elif source.kind == "run":
-        found = {"kind": "run", "stage": _finished(source).stage, "content": _finished(source).manifest["content_hash"]}
+        run = finished_run(source)
+        found = {"kind": "run", "stage": run.stage, "content": run.manifest["content_hash"]}
     else:
         found = {"kind": "folder", "content": content_hash(source.path)}
     if source.kind != "hub" and source.is_adapter:
         found["base"] = identity(base_of(source, base=base))
     return found
-
-
-def _finished(source: Source) -> Run:
-    run = Run.open(source.path)
-    if run.state != "completed":
-        raise Refused(
-            f"this run is {run.state}, not completed",
-            where=source.text,
-            do="Run the command that makes it again; it continues where it stopped.",
-        )
-    run.check_unchanged()
-    return run

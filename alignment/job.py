@@ -6,6 +6,7 @@ config -> parents' manifests -> rows read and checked -> lock -> the same comman
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ class Job:
         return {"run": str(self.run.path), **{key: manifest.get(key) for key in keys}}
 
 
+def work(stage: str, kind: str, tune: Callable[[Job], dict], config, output: Path | str, **how) -> dict:
+    """Runs or continues a stage: `tune(job)` where there is something to do. Returns the run's summary.
+
+    Raises:
+        Refused: bad config, rows, parent, or a changed command. Failed: a broken invariant or a non-finite loss.
+        Interrupted: a signal came; the same call continues.
+    """
+    with begin(stage, kind, config, Path(output), **how) as job:
+        if job.done:
+            job.ui.say(f"{job.output} is completed: nothing to do")
+            return job.summary()
+        return tune(job)
+
+
 @contextlib.contextmanager
 def begin(
     stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], restart=False, dry_run=False, ui=None
@@ -96,7 +111,7 @@ def begin(
             yield job
             return
         processes.join(config.hardware.device)
-        with locked(output) if processes.is_first() else contextlib.nullcontext():
+        with locked(output, sweep=True) if processes.is_first() else contextlib.nullcontext():
             job.opening = processes.first_decides(lambda: open_output(output, job.request, restart=restart))
             for note in job.opening.notes:
                 ui.warn(note)

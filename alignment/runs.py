@@ -141,10 +141,10 @@ def _file_hash(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path):
+def locked(path: Path, *, sweep: bool = False):
     """Holds the run's lock; it dies with its holder, so a kill leaves nothing to clean up.
 
-    Raises Refused where another process holds it.
+    sweep: take an empty folder away at the end, where nothing came of it. Raises Refused where another process holds it.
     """
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "w") as file:
@@ -152,7 +152,7 @@ def locked(path: Path):
         try:
             yield
         finally:
-            if [item.name for item in path.iterdir()] == [".lock"]:  # refused before anything was written
+            if sweep and [item.name for item in path.iterdir()] == [".lock"]:  # refused before anything was written
                 (path / ".lock").unlink()
                 path.rmdir()
 
@@ -274,6 +274,19 @@ def _short(value: Any) -> str:
 # ---------------------------------------------------------------------------------------------------- parents and lineage
 
 
+def finished_run(source: Source) -> Run:
+    """The run of a source. Raises Refused where it is not completed, or its files changed since its manifest was written."""
+    run = Run.open(source.path)
+    if run.state != "completed":
+        raise Refused(
+            f"this run is {run.state}, not completed",
+            where=source.text,
+            do="Run the command that makes it again; it continues where it stopped.",
+        )
+    run.check_unchanged()
+    return run
+
+
 def check_parent(source: Source, *, stages: tuple[str, ...]) -> dict | None:
     """The parent's entry for a child's manifest; None where the source is no run.
 
@@ -282,18 +295,11 @@ def check_parent(source: Source, *, stages: tuple[str, ...]) -> dict | None:
     """
     if source.kind != "run":
         return None
-    run = Run.open(source.path)
-    if run.state != "completed":
-        raise Refused(
-            f"the parent run is {run.state}, not completed",
-            where=source.path,
-            do="Run the command that makes it again; it continues where it stopped.",
-        )
+    run = finished_run(source)
     if run.stage not in stages:
         raise Refused(
             f"a run of stage '{run.stage}' does not fit here", where=source.path, expected=" or ".join(stages)
         )
-    run.check_unchanged()
     return {"role": "model", "path": str(run.path), "stage": run.stage, "content_hash": run.manifest["content_hash"]}
 
 

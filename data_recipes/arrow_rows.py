@@ -27,10 +27,10 @@ def iter_parquet(path: Path, notes: list[str]) -> Iterator[tuple[str, dict | Bad
     try:
         file = pyarrow.parquet.ParquetFile(path)
         columns = _text_columns(file.schema_arrow, path, notes)
-        number = 0
-        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
-            for number, row in enumerate(_batch_rows(_dates_as_text(batch)), number + 1):
-                yield f"{path}:{number}", row
+        batches = file.iter_batches(batch_size=BATCH, columns=columns)
+        rows = (row for batch in batches for row in _batch_rows(_dates_as_text(batch)))
+        for number, row in enumerate(rows, 1):
+            yield f"{path}:{number}", row
     except (ArrowException, OSError) as error:
         raise Refused(f"the Parquet file cannot be read: {error}", where=path, do="Write or copy it again.") from error
 

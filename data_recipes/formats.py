@@ -142,7 +142,7 @@ def _history(fields: Fields) -> turns.Turns:
     if not isinstance(past, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in past):
         raise BadRow("wrong-type", "history must be a list of [question, answer] pairs")
     roles = ("user", "assistant")
-    return tuple(Message(role, check_text("history", text)) for pair in past for role, text in zip(roles, pair))
+    return tuple(Message(role, check_text("history", text)) for pair in past for role, text in zip(roles, pair, strict=True))
 
 
 def _text(fields: Fields) -> Text:

@@ -265,7 +265,7 @@ def _answering(before: list[Message]) -> str | None:
 
 
 def _first_difference(one: Turns, other: Turns) -> str:
-    for number, (left, right) in enumerate(zip(one, other), 1):
+    for number, (left, right) in enumerate(zip(one, other, strict=False), 1):
         if left != right:
             return f"chosen and rejected differ before the last turn, at message {number}; only the last may differ"
     return f"chosen has {len(one) + 1} messages and rejected {len(other) + 1}; only the last may differ"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_recipes.errors import Refused
 
-from alignment.runs import Run
+from alignment.runs import Run, finished_run
 from alignment.sources import Source, base_of, resolve
 
 
@@ -72,16 +72,8 @@ def tidy(text: str) -> str:
 
 def finished(source: Source) -> Source:
     """The source itself. Raises Refused where it is a run that is not completed, or whose files are other ones now."""
-    if source.kind != "run":
-        return source
-    run = Run.open(source.path)
-    if run.state != "completed":
-        raise Refused(
-            f"this run is {run.state}, not completed",
-            where=source.text,
-            do="Run the command that makes it again; it continues where it stopped.",
-        )
-    run.check_unchanged()
+    if source.kind == "run":
+        finished_run(source)
     return source
 
 

@@ -11,20 +11,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alignment.job import Job, begin
+from alignment.job import Job, work
 
 PARENTS = ("sft", "dpo", "ppo")
 
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
-    """Runs or continues the stage; returns its summary. Raises as `alignment.stages.sft.run` does."""
-    with begin(
-        "reward", "comparisons", config, Path(output), parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
-    ) as job:
-        if job.done:
-            job.ui.say(f"{job.output} is completed: nothing to do")
-            return job.summary()
-        return _tune(job)
+    """Runs or continues the stage; returns its summary. Raises as `alignment.job.work` does."""
+    return work("reward", "comparisons", _tune, config, output, parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui)
 
 
 def _tune(job: Job) -> dict:

@@ -42,7 +42,7 @@ def test_a_padded_batch_answers_greedily_as_each_row_alone(shape):
 @pytest.mark.parametrize("shape", [llama, gpt2])
 def test_a_sampled_answer_does_not_depend_on_the_batch_size(shape):
     held = Held(shape(seed=1))
-    settings = dict(max_new_tokens=12, temperature=0.9, top_p=0.95, top_k=40, seed=5)
+    settings = {"max_new_tokens": 12, "temperature": 0.9, "top_p": 0.95, "top_k": 40, "seed": 5}
     one = generate(held, prompts(), batch_size=1, **settings)
     assert (
         one

@@ -8,7 +8,7 @@ from data_recipes.split import by_prompt, prompt_key
 
 def rows(prompts) -> list[Demonstration]:
     answers = (Message("assistant", f"Answer {number}") for number in range(10_000))
-    return [Demonstration((Message("user", text), answer)) for text, answer in zip(prompts, answers)]
+    return [Demonstration((Message("user", text), answer)) for text, answer in zip(prompts, answers, strict=False)]
 
 
 @pytest.mark.parametrize("seed", range(5))
