@@ -58,7 +58,7 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: str, see
     return get_peft_model(model, config)
 
 
-def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str) -> PeftModel:
+def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
     """Wraps `model` with a trainable copy of the adapter in `folder`.
 
     With `task` "SEQ_CLS" a causal adapter is carried over to a model with a score head: the head is saved with the
@@ -72,15 +72,20 @@ def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str) -> Pef
         name = head_name(model)
         zeros = torch.zeros_like(model.get_submodule(name).weight, device="cpu")
         state.setdefault(f"base_model.model.{name}.weight", zeros)
-    wrapped = like_parent(model, folder, task=task)
+    wrapped = like_parent(model, folder, task=task, dropout=dropout)
     put_adapter(wrapped, state, "default")
     return wrapped
 
 
-def like_parent(model: torch.nn.Module, folder: Path, *, task: str) -> PeftModel:
-    """Wraps `model` with a trainable adapter shaped like the one in `folder`, its values not yet set."""
+def like_parent(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
+    """Wraps `model` with a trainable adapter shaped like the one in `folder`, its values not yet set.
+
+    dropout: another one than the parent's, where it was asked for by name.
+    """
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode, config.task_type, config.base_model_name_or_path = False, task, None
+    if dropout is not None:
+        config.lora_dropout = dropout
     if task == HEAD_TASK:
         config.modules_to_save = sorted({*(config.modules_to_save or []), head_name(model)})
     return get_peft_model(model, config)
@@ -146,6 +151,20 @@ def pin_reference(model: PeftModel) -> str:
     return state_hash(adapter_state(model, "ref"))
 
 
+def float_head(model: torch.nn.Module) -> torch.nn.Parameter:
+    """Makes the trained score head float32, whatever the base's dtype, and returns its weight.
+
+    PEFT keeps `modules_to_save` in the base's dtype (and TRL casts them for a quantised base): in bf16 AdamW's small updates
+    would vanish. A hook hands the head float32 hidden states, so that scores are float32 outside autocast too.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = base.get_submodule(head_name(base))
+    head = head.modules_to_save["default"] if isinstance(model, PeftModel) else head
+    head.weight.data = head.weight.data.float()
+    head.register_forward_pre_hook(lambda module, inputs: tuple(value.to(module.weight.dtype) for value in inputs))
+    return head.weight
+
+
 def head_name(model: torch.nn.Module) -> str:
     """Name of the scoring head's module: `score` for decoders, `classifier` for encoders."""
     for name in ("score", "classifier"):
@@ -167,6 +186,8 @@ def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[st
     """
     has = {"kind": kind_of(parent), "rank": parent.get("r"), "alpha": parent.get("lora_alpha")}
     wants = {"kind": asked.kind, "rank": asked.rank, "alpha": asked.alpha}
+    if not isinstance(asked.targets, str):  # a pattern cannot be compared with the names that PEFT made of one
+        has["targets"], wants["targets"] = sorted(parent.get("target_modules") or []), sorted(asked.targets)
     return [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
 
 

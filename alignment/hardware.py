@@ -142,6 +142,8 @@ def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
             expected="auto or float32",
             do="It would be emulated and many times slower.",
         )
+    if asked == "float16" and device.type == "cpu":
+        raise Refused("float16 does not train on a CPU", where="hardware.precision", expected="auto or float32")
     if asked != "auto":
         return asked, "asked for"
     if device.type == "cuda" and native_bfloat16(device):
@@ -256,6 +258,8 @@ def make_plan(
         free,
         [f"precision: {reason}"],
     )
+    if device.type == "cuda" and world == 1 and torch.cuda.device_count() > 1:
+        plan.reasons.append(f"{torch.cuda.device_count()} GPUs are in sight and one is used; --gpus N uses more")
     if plan.total > free:
         plan.reasons.append(
             "the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch"

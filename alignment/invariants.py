@@ -11,7 +11,7 @@ from data_recipes.errors import Failed
 from reward.scalar import padded_equals_alone
 
 from alignment.data import IGNORED, Rendered
-from alignment.models import outputs, tolerance_of
+from alignment.models import TOLERANCE, outputs, tolerance_of
 
 LN2 = math.log(2)
 
@@ -51,7 +51,8 @@ def first_batch(trainer, rows: int) -> tuple[float, dict[str, list[float]]]:
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(rows)])
     batch.pop("row_ids", None)
     trainer.model.eval()
-    with trainer.compute_loss_context_manager():
+    # DPO's reference is prepared for autocast already, the policy not yet: without it here the two would differ
+    with trainer.compute_loss_context_manager(), trainer.accelerator.autocast():
         loss = trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch))
     seen = {key: list(value) for key, value in trainer._metrics["eval"].items()}
     trainer._metrics["eval"].clear()
@@ -59,16 +60,22 @@ def first_batch(trainer, rows: int) -> tuple[float, dict[str, list[float]]]:
     return loss.item(), seen
 
 
-def margins_are_zero(trainer, losses: list[str], rows: int) -> float:
-    """Policy and reference agree, so that each DPO margin is 0, and the sigmoid loss is ln 2. Returns the loss."""
+def margins_are_zero(trainer, rows: int, *, plain: bool) -> float:
+    """Policy and reference agree, so that each DPO margin is 0. Returns the loss.
+
+    plain: the loss is the sigmoid one alone, unweighted, and thus ln 2.
+    """
     loss, metrics = first_batch(trainer, rows)
-    tolerance = tolerance_of(trainer.model) * 100  # a sum over the tokens of a completion
+    noise = tolerance_of(trainer.model)
+    if trainer.accelerator.mixed_precision != "no":
+        noise = max(noise, TOLERANCE[torch.bfloat16])
+    tolerance = noise * 100 if noise < 1e-4 else noise * 5  # a sum over the tokens of a completion
     margin = max(abs(value) for value in metrics["rewards/margins"])
     if not margin <= tolerance:
         raise Failed(
             f"step 0: the policy is not its reference, margin {margin:.2e}", expected=f"0 within {tolerance:.0e}"
         )
-    if losses == ["sigmoid"] and not abs(loss - LN2) <= tolerance:
+    if plain and not abs(loss - LN2) <= tolerance:
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f} within {tolerance:.0e}")
     return loss
 

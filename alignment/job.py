@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import AlignError, Interrupted
+from data_recipes.files import sha256_file
 from data_recipes.ledger import write_rejected
 
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
+from alignment.identity import identity
 from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
 from alignment.sources import Source, resolve
 from alignment.training import processes
@@ -24,7 +26,7 @@ from alignment.training.signals import Signals, caught
 # These keys change where things lie or how they are shown, not what comes out; data and models are compared by content.
 NOT_COMPARED = {
     "model": {"path", "base"},
-    "data": {"train", "validation"},
+    "data": {"train", "validation", "tools"},
     "training": {"save_every", "keep_checkpoints"},
 }
 
@@ -146,11 +148,13 @@ def make_request(stage: str, config, source: Source, parent: dict | None, rows: 
         for section, value in resolved.items()
         if section != "report_to"
     }
-    model = parent["content_hash"] if parent else _identity(source)
-    return {"stage": stage, "config": compared, "model": model, "data": rows.fingerprints(), "versions": versions()}
-
-
-def _identity(source: Source) -> str:
-    from alignment.runs import content_hash
-
-    return f"hub:{source.hub_id}@{source.revision or 'main'}" if source.kind == "hub" else content_hash(source.path)
+    model = parent["content_hash"] if parent else identity(source, base=config.model.base)
+    tools = [sha256_file(Path(config.data.tools).expanduser())] if config.data.tools else []
+    return {
+        "stage": stage,
+        "config": compared,
+        "model": model,
+        "tools": tools,
+        "data": rows.fingerprints(),
+        "versions": versions(),
+    }

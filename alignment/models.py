@@ -13,11 +13,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, Renderer, prepare_tokenizer
+from data_recipes.templates import without_defaults
 
 from alignment.adapters import HEAD_TASK, TRUNK_TASK, head_name, load_adapter_file, put_adapter
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
-from alignment.sources import Source, base_of, hub_refusal, resolve
+from alignment.sources import Source, base_of, hub_file, hub_refusal, resolve
 
 # How far a model read back may be from the one in memory: its own arithmetic's noise, by dtype.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
@@ -78,20 +79,25 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_token
         tokenizer = AutoTokenizer.from_pretrained(
             holder.name, revision=holder.revision, trust_remote_code=trust_remote_code
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _load_refusal(holder, error) from error
+    if source.kind == "run" and isinstance(tokenizer.chat_template, str):
+        # a run's own system prompt is in its options too, where a child can say otherwise
+        tokenizer.chat_template = without_defaults(tokenizer.chat_template)
     return tokenizer, prepare_tokenizer(tokenizer, add_tokens=add_tokens)
 
 
 def _has_tokenizer(source: Source) -> bool:
-    return source.kind == "hub" or any(source.path.glob("tokenizer*.json"))
+    if source.kind == "hub":
+        return hub_file(source, "tokenizer_config.json") is not None
+    return any(source.path.glob("tokenizer*.json"))
 
 
 def load_config(base: Source, *, trust_remote_code: bool = False):
     """The base's transformers config: enough for plans and counts, without weights."""
     try:
         return AutoConfig.from_pretrained(base.name, revision=base.revision, trust_remote_code=trust_remote_code)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _load_refusal(base, error) from error
 
 
@@ -115,7 +121,7 @@ def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Mod
             output_loading_info=True,
             **extra,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _load_refusal(base, error) from error
     _check_loading(report, base, head_name(model) if head else None)
     if head and any(name.startswith(head_name(model)) for name in report["missing_keys"]):
@@ -148,7 +154,15 @@ def _quantisation(kind: str):
     )
 
 
-def _load_refusal(source: Source, error: OSError) -> Refused:
+def _load_refusal(source: Source, error: Exception) -> Refused:
+    """One paragraph for a model that cannot be loaded; transformers' ValueError is about code that comes with it."""
+    if isinstance(error, ValueError):
+        return Refused(
+            f"transformers does not load this model ({str(error).splitlines()[0][:200]})",
+            where=source.name,
+            do="Code that comes with a model is run only where it is written out: --set model.trust_remote_code=true "
+            "(--trust-remote-code in the other commands).",
+        )
     if source.kind == "hub":
         return hub_refusal(source, error)
     return Refused(
@@ -180,19 +194,23 @@ def load_scorer(source: Source | str | Path, **how) -> Loaded:
 def load_run(path: str | Path, **how) -> Loaded:
     """Loads a run by its folder: a policy, or a scorer where it is a reward run."""
     source = resolve(path)
-    return load_scorer(source, **how) if is_scorer(source) else load_policy(source, **how)
+    scorer = is_scorer(source, trust_remote_code=how.get("trust_remote_code", False))
+    return load_scorer(source, **how) if scorer else load_policy(source, **how)
 
 
-def is_scorer(source: Source) -> bool:
+def is_scorer(source: Source, *, trust_remote_code: bool = False) -> bool:
     """Whether the source holds a score head."""
     if source.is_adapter:
         return source.adapter_config().get("task_type") == HEAD_TASK
-    return any("SequenceClassification" in name for name in load_config(source).architectures or [])
+    return any(
+        "SequenceClassification" in name
+        for name in load_config(source, trust_remote_code=trust_remote_code).architectures or []
+    )
 
 
 def _load(source: Source | str | Path, how: Loading, *, head: bool) -> Loaded:
     source = source if isinstance(source, Source) else resolve(source)
-    if is_scorer(source) != head:
+    if is_scorer(source, trust_remote_code=how.trust_remote_code) != head:
         raise Refused(
             "this holds a score head, no policy" if not head else "this holds no trained score head",
             where=source.text,
@@ -264,8 +282,10 @@ def outputs(model: torch.nn.Module, rows: list[list[int]]) -> torch.Tensor:
 
 
 def tolerance_of(model: torch.nn.Module) -> float:
-    """The read-back tolerance for the dtype of the model's weights."""
-    return TOLERANCE[next(p.dtype for p in model.parameters() if p.is_floating_point() and p.dtype in TOLERANCE)]
+    """The read-back tolerance for the coarsest dtype among the model's weights."""
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        return TOLERANCE[torch.bfloat16]  # a quantised base computes in bf16
+    return max(TOLERANCE[dtype] for dtype in {p.dtype for p in model.parameters()} if dtype in TOLERANCE)
 
 
 def compare(expected: torch.Tensor, seen: torch.Tensor, *, tolerance: float, what: str) -> float:

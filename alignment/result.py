@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from pathlib import Path
 
@@ -27,16 +28,25 @@ STAGING = ".result"
 
 def finish(session: Session, trainer, train: Rendered) -> dict:
     """Saves, reads back, compares; moves the files in by rename; writes `completed` last."""
-    job, run = session.job, session.job.run
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    trainer.optimizer = trainer.lr_scheduler = None  # the read-back needs their memory
-    if processes.is_first():
-        probe = probe_rows(train)
-        distance = prove(session, model, run.path / STAGING, probe)
-        publish_result(session, trainer, train, distance)
-    processes.wait()
-    job.ui.say(f"completed: {run.path}")
+    job = session.job
+    # accelerate leaves its autocast around `forward` otherwise, and the model would be compared in another precision
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    release(trainer)
+    processes.first_decides(lambda: publish_result(session, trainer, model, train))
+    job.ui.say(f"completed: {job.run.path}")
     return job.summary()
+
+
+def release(trainer) -> None:
+    """Lets go of what only training needed: reading a whole model back needs its memory."""
+    handler = trainer.callback_handler
+    trainer.optimizer = trainer.lr_scheduler = handler.optimizer = handler.lr_scheduler = None
+    if getattr(trainer, "ref_model", None) is not None:
+        trainer.ref_model = None
+    trainer.accelerator.free_memory()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> float:
@@ -52,7 +62,9 @@ def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> floa
             model, session.tokenizer, folder, probe, lambda saved: _second_adapter(model, saved, probe)
         )
     how = Loading(
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."), device=str(next(model.parameters()).device)
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        device=str(next(model.parameters()).device),
+        trust_remote_code=session.config.model.trust_remote_code,
     )
     return save_and_prove(
         model,
@@ -64,7 +76,8 @@ def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> floa
 
 
 def _second_adapter(model: PeftModel, folder: Path, probe: list[list[int]]) -> torch.Tensor:
-    model.load_adapter(str(folder), "proof", is_trainable=False)
+    # as it was trained: PEFT would raise a bf16 adapter to float32, which is another one
+    model.load_adapter(str(folder), "proof", is_trainable=False, autocast_adapter_dtype=False)
     model.set_adapter("proof")
     seen = outputs(model, probe)
     model.set_adapter("default")
@@ -81,15 +94,16 @@ def probe_rows(train: Rendered) -> list[list[int]]:
     return [[token for part in parts for token in part[i].tolist()] for i in range(min(PROBES, len(train)))]
 
 
-def publish_result(session: Session, trainer, train: Rendered, distance: float) -> None:
-    """Renames the proven files into the run and writes the manifest's last state."""
+def publish_result(session: Session, trainer, model, train: Rendered) -> None:
+    """Proves the saved files, renames them into the run and writes the manifest's last state."""
     run, staging = session.job.run, session.job.run.path / STAGING
+    distance = prove(session, model, staging, probe_rows(train))
     write_text(run.path / "config.yaml", _yaml(session.config.resolved()))
     for file in sorted(staging.iterdir()):
         move_in(file, run.path / file.name)
     staging.rmdir()
     run.manifest.update(
-        adapter=adapters.describe(trainer.accelerator.unwrap_model(trainer.model)),
+        adapter=adapters.describe(model),
         counts=counts(session, trainer, train),
         metrics={**last_metrics(trainer), "read_back_distance": distance},
         files=file_hashes(run.path),

@@ -23,6 +23,7 @@ from alignment.sources import MANIFEST, Source
 
 FORMAT = 1
 PRIVATE = "private"
+OURS = {PRIVATE, "base"}  # written before the manifest: rejected rows, and the base with a parent's adapter folded in
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -233,7 +234,11 @@ def _fresh(output: Path, request: dict) -> Run:
 
 def _refuse_foreign(output: Path) -> None:
     """An output folder that holds something else is not ours to fill."""
-    strange = [p.name for p in output.iterdir() if p.name not in {".lock", PRIVATE}] if output.is_dir() else []
+    strange = (
+        [p.name for p in output.iterdir() if p.name not in OURS and not p.name.startswith(".")]
+        if output.is_dir()
+        else []
+    )
     if strange:
         raise Refused(
             f"the output folder holds other files ({', '.join(sorted(strange)[:5])})",
@@ -250,7 +255,8 @@ def move_aside(output: Path) -> Path:
         number += 1
     output.mkdir(exist_ok=True)
     kept.mkdir()
-    for item in output.iterdir():
+    # the manifest last: a kill half-way leaves a run that can still be moved aside
+    for item in sorted(output.iterdir(), key=lambda item: item.name == MANIFEST):
         if item.name != ".lock":
             shutil.move(str(item), kept / item.name)
     return kept
@@ -367,7 +373,21 @@ def list_runs(folder: Path) -> list[dict]:
     for file in sorted(folder.glob("**/" + MANIFEST)):
         if any(part in {CHECKPOINTS, PRIVATE} for part in file.relative_to(folder).parts):
             continue
-        run = Run.open(file.parent)
+        try:
+            run = Run.open(file.parent)
+        except Refused as error:
+            found.append(
+                {
+                    "path": str(file.parent),
+                    "stage": "?",
+                    "state": "unreadable",
+                    "created": None,
+                    "parents": [],
+                    "stale": False,
+                    "note": error.what,
+                }
+            )
+            continue
         steps = lineage(run)
         found.append(
             {

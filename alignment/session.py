@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alignment.training import libraries  # noqa: F401  (first: the heavy ones load faster by it)
@@ -28,12 +26,12 @@ from alignment.adapters import HEAD_TASK, AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
 from alignment.job import Job
+from alignment.merge import MergeRequest, merge
 from alignment.models import (
     Loading,
     adapter_folder,
     load_base,
     load_config,
-    load_policy,
     load_tokenizer,
     quiet_libraries,
     set_special_ids,
@@ -55,6 +53,7 @@ class Session:
     preparation: object = None
     renderer: Renderer | None = None
     base: Source | None = None
+    base_entry: dict = field(default_factory=dict)
     parent_adapter: Path | None = None
 
     @property
@@ -98,6 +97,7 @@ def open_session(job: Job, *, task: str) -> Session:
     check_base(job.source, session.base)
     if job.source.is_adapter:
         settle_adapter(session)
+    pin_base(session)
     return session
 
 
@@ -109,7 +109,7 @@ def renderer_options(source: Source, config) -> dict:
         name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if config.given(f"data.{name}")
     }
     if data.tools:
-        given["tools"] = json.loads(Path(data.tools).read_text(encoding="utf-8"))
+        given["tools"] = json.loads(Path(data.tools).expanduser().read_text(encoding="utf-8"))
     return {**inherited, **given, "max_length": data.max_length}
 
 
@@ -144,7 +144,7 @@ def settle_adapter(session: Session) -> None:
     if section.on_parent == "merge":
         session.base = merged_base(session)
         return
-    explicit = {key for key in ("kind", "rank", "alpha") if job.config.given(f"adapter.{key}")}
+    explicit = {key for key in ("kind", "rank", "alpha", "targets") if job.config.given(f"adapter.{key}")}
     parent = job.source.adapter_config()
     if differing := adapters.conflicts(parent, session.choice, explicit):
         raise Refused(
@@ -157,20 +157,39 @@ def settle_adapter(session: Session) -> None:
 
 
 def merged_base(session: Session) -> Source:
-    """The parent's adapter folded into its base, saved once under the run and hashed from then on."""
-    job, folder = session.job, session.job.run.path / MERGED
+    """The parent's adapter folded into its base, as `align merge` does it, under the run; an altered one is refused."""
+    job, model = session.job, session.config.model
     if job.dry_run:
         return session.base
-    if processes.is_first() and not folder.is_dir():
-        job.ui.say(f"merging the parent's adapter into its base: {folder}")
-        merged = load_policy(job.source, base=job.config.model.base, device="cpu").model.merge_and_unload()
-        part = folder.with_name(MERGED + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        merged.save_pretrained(part)
-        session.tokenizer.save_pretrained(part)
-        os.replace(part, folder)
-    processes.wait()
+    folder = job.run.path / MERGED
+    how = {"trust_remote_code": model.trust_remote_code}
+    request = MergeRequest(model=job.source.text, output=folder, base=model.base, how=how)
+    processes.first_decides(lambda: merge(request, job.ui))
     return resolve(folder)
+
+
+def pin_base(session: Session) -> None:
+    """Names the commit of a hub base, and refuses another base than the one that an interrupted run began with."""
+    job = session.job
+    if session.base.kind == "hub":
+        commit = getattr(load_base_config(session), "_commit_hash", None)
+        session.base = replace(session.base, revision=commit or session.base.revision)
+        job.ui.say(f"base: hub model {session.base.hub_id} at {session.base.revision or 'its newest revision'}")
+    session.base_entry = describe_base(session.base, job.run.path)
+    recorded = job.run.manifest.get("base")
+    same = {"id", "revision", "hash"}
+    if recorded and {key: recorded.get(key) for key in same} != {key: session.base_entry.get(key) for key in same}:
+        raise Refused(
+            "the base model is not the one this run began with",
+            where=session.base.name,
+            expected=f"{recorded.get('hash') or recorded.get('revision')}",
+            do="Restore it, or start anew with --restart (the old run is kept beside).",
+        )
+
+
+def load_base_config(session: Session):
+    """The transformers config of the base."""
+    return load_config(session.base, trust_remote_code=session.config.model.trust_remote_code)
 
 
 # ------------------------------------------------------------------------------------------------------------ rows, plan
@@ -217,6 +236,18 @@ def _rejected(job: Job) -> dict[str, int]:
     return total
 
 
+def keep_plan(session: Session, plan: Plan) -> Plan:
+    """A run that continues keeps the plan it began with: another micro-batch or precision would not be exact."""
+    before = session.job.run.manifest.get("hardware")
+    if not before or before["world"] != plan.world:
+        return plan
+    kept = ("precision", "weights", "checkpointing", "micro_batch", "accumulation")
+    changed = [f"{key} {before[key]}" for key in kept if before[key] != getattr(plan, key)]
+    if changed:
+        plan.reasons.append(f"kept from the run's beginning: {', '.join(changed)}")
+    return replace(plan, **{key: before[key] for key in kept})
+
+
 def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: int = 1) -> Plan:
     """The hardware plan for this base, adapter and the longest row; printed."""
     config = session.config
@@ -230,6 +261,7 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
         weights=config.model.dtype,
         full=session.full,
     )
+    plan = keep_plan(session, plan)
     session.job.ui.table("hardware", plan.rows())
     for reason in plan.reasons:
         session.job.ui.say(reason)
@@ -238,10 +270,10 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
 
 def model_shape(session: Session, copies: int) -> ModelShape:
     """Counts parameters on the meta device: no weight is loaded."""
-    base = load_config(session.base, trust_remote_code=session.config.model.trust_remote_code)
+    base = load_base_config(session)
     maker = AutoModelForSequenceClassification if session.head else AutoModelForCausalLM
     with torch.device("meta"):
-        model = maker.from_config(base)
+        model = maker.from_config(base, trust_remote_code=session.config.model.trust_remote_code)
         total = sum(p.numel() for p in model.parameters())
         trained = total if session.full else _adapter_size(session, model)
     text = base.get_text_config()
@@ -312,7 +344,8 @@ def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
     if session.config.model.quantisation != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.checkpointing)
     if session.parent_adapter:
-        return adapters.continued_adapter(model, session.parent_adapter, task=session.task)
+        dropout = session.config.adapter.dropout if session.config.given("adapter.dropout") else None
+        return adapters.continued_adapter(model, session.parent_adapter, task=session.task, dropout=dropout)
     return adapters.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
 
 
@@ -320,7 +353,7 @@ def facts(session: Session, plan: Plan) -> dict:
     """What the manifest says of base, template, data and machine from the first moment on."""
     job, preparation = session.job, session.preparation
     return {
-        "base": describe_base(session.base, job.run.path),
+        "base": session.base_entry,
         "hardware": plan.as_dict(),
         "template": {
             "fingerprint": preparation.template_fingerprint,

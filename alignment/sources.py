@@ -45,12 +45,12 @@ class Source:
     def is_adapter(self) -> bool:
         """Whether the folder (or hub repository) holds an adapter and no whole model."""
         if self.kind == "hub":
-            return _hub_file(self, "adapter_config.json") is not None
+            return hub_file(self, "adapter_config.json") is not None
         return (self.path / "adapter_config.json").is_file()
 
     def adapter_config(self) -> dict:
         """The adapter's PEFT config as JSON."""
-        file = _hub_file(self, "adapter_config.json") if self.kind == "hub" else self.path / "adapter_config.json"
+        file = hub_file(self, "adapter_config.json") if self.kind == "hub" else self.path / "adapter_config.json"
         return json.loads(Path(file).read_text(encoding="utf-8"))
 
 
@@ -58,8 +58,7 @@ def resolve(text: str | Path, *, revision: str | None = None) -> Source:
     """Tells a run, a folder and a hub id apart.
 
     Raises:
-        Refused: a path that does not exist, a folder without a model, or a hub id while the hub is switched off and
-            nothing of that name is cached.
+        Refused: a path that does not exist, or a folder without a model. Whether a hub model can be had shows on loading.
     """
     text = str(text)
     forced = text.startswith("hub:")
@@ -136,7 +135,7 @@ def base_of(source: Source, *, base: str | None = None) -> Source:
     return Source(text=name, kind="hub", hub_id=name, revision=config.get("revision"))
 
 
-def _hub_file(source: Source, name: str) -> str | None:
+def hub_file(source: Source, name: str) -> str | None:
     """Path of one file of a hub repository in the local cache, fetched where the hub may be asked; None if it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError

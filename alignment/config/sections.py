@@ -101,6 +101,14 @@ class Adapter(Section):
     )
 
 
+class PairAdapter(Adapter):
+    """As in every stage, without dropout: TRL turns it off in these, as the reference must see what the policy sees."""
+
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(
+        0.0, description="dropout before the adapter's matrices; needs trainer.disable_dropout: false"
+    )
+
+
 class Training(Section):
     """How long, how fast and in what steps. Batch size and epochs differ by stage, see the classes below."""
 
@@ -250,6 +258,7 @@ class SftConfig(StageConfig):
 class RewardConfig(StageConfig):
     """`align reward`."""
 
+    adapter: PairAdapter = Field(default_factory=PairAdapter, description="what is trained on top of the base")
     training: PairTraining = Field(default_factory=PairTraining, description="how long, how fast, in what steps")
     reward: Reward = Field(default_factory=Reward, description="the reward stage's own")
 
@@ -257,6 +266,7 @@ class RewardConfig(StageConfig):
 class DpoConfig(StageConfig):
     """`align dpo`."""
 
+    adapter: PairAdapter = Field(default_factory=PairAdapter, description="what is trained on top of the base")
     training: PairTraining = Field(default_factory=PairTraining, description="how long, how fast, in what steps")
     dpo: Dpo = Field(default_factory=Dpo, description="the DPO stage's own")
 

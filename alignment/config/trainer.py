@@ -44,6 +44,7 @@ OWNED: dict[str, str] = {
     "train_sampling_strategy": "training.group_by_length",
     "length_column_name": "training.group_by_length",
     "shuffle_dataset": "training.seed",
+    "dataloader_drop_last": "training.batch_size; the smaller last step of an epoch is trained too",
     "bf16": "hardware.precision",
     "fp16": "hardware.precision",
     "bf16_full_eval": "hardware.precision",

@@ -46,7 +46,7 @@ def measure(loaded: Any, records: list, *, batch_size: int) -> RowLosses:
         loaded.model, [(row.input_ids, row.trained) for row in rows], pad_id=renderer.pad_id, batch_size=batch_size
     )
     texts = [
-        renderer.tokenizer.decode([token for token, kept in zip(row.input_ids, row.trained, strict=True) if kept])
+        renderer.tokenizer.decode([token for token, kept in zip(row.input_ids[1:], row.trained[1:], strict=True) if kept])
         for row in rows
     ]
     return RowLosses(

@@ -44,9 +44,10 @@ def _trainer(session, plan, train, held_out):
     from trl import DPOConfig
 
     from alignment import invariants
+    from data_recipes.errors import Refused
     from alignment.models import load_base
     from alignment.session import loading, trainable_model
-    from alignment.training.arguments import owned
+    from alignment.training.arguments import one_device, owned
     from alignment.training.trainers import PairDpoTrainer
 
     config = session.config
@@ -60,29 +61,38 @@ def _trainer(session, plan, train, held_out):
         "precompute_ref_log_probs": section.precompute_reference,
         **config.trainer,
     }
+    if section.precompute_reference and plan.world > 1:
+        raise Refused(
+            "the reference can be scored beforehand in one process only",
+            where="dpo.precompute_reference",
+            do="Leave it out; it is then scored beside the policy, step by step.",
+        )
     reference = load_base(session.base, loading(session, plan)).requires_grad_(False).eval() if session.full else None
     trainer = PairDpoTrainer(
         model=trainable_model(session, plan),
         ref_model=reference,
-        args=DPOConfig(**arguments),
+        args=one_device(DPOConfig(**arguments)),
         train_dataset=train.dataset(),
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
     )
     _pin(session, trainer)
-    if not section.precompute_reference:
-        invariants.margins_are_zero(trainer, list(section.loss_type), min(len(train), plan.micro_batch, 4))
+    plain = (
+        list(section.loss_type) == ["sigmoid"]
+        and section.loss_weights in (None, [1.0])
+        and not (config.trainer.get("use_weighting") or trainer.aux_loss_enabled)
+    )
+    invariants.margins_are_zero(trainer, min(len(train), plan.micro_batch, 4), plain=plain)
     return trainer
 
 
 def _pin(session, trainer) -> None:
     """Makes the reference an exact copy of the parent and records its hash; another one than before is refused."""
     from alignment.adapters import pin_reference
-    from alignment.runs import content_hash
     from alignment.training import processes
 
     if session.full:
-        seen = {"kind": "model", "hash": content_hash(session.base.path) if session.base.path else session.base.name}
+        seen = {"kind": "model", "hash": session.base_entry["hash"] or f"{session.base.hub_id}@{session.base.revision}"}
     else:
         seen = {"kind": "adapter", "hash": pin_reference(trainer.accelerator.unwrap_model(trainer.model))}
     recorded = session.job.run.manifest.setdefault("reference", seen)

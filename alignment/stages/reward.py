@@ -18,7 +18,9 @@ PARENTS = ("sft", "dpo", "ppo")
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
     """Runs or continues the stage; returns its summary. Raises as `alignment.job.work` does."""
-    return work("reward", "comparisons", _tune, config, output, parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui)
+    return work(
+        "reward", "comparisons", _tune, config, output, parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
+    )
 
 
 def _tune(job: Job) -> dict:
@@ -43,9 +45,9 @@ def _trainer(session, plan, train, held_out, margins: bool):
     from trl import RewardConfig
 
     from alignment import invariants
-    from alignment.adapters import head_name
+    from alignment.adapters import float_head
     from alignment.session import trainable_model
-    from alignment.training.arguments import owned
+    from alignment.training.arguments import one_device, owned
     from alignment.training.trainers import PairRewardTrainer
 
     config = session.config
@@ -58,13 +60,11 @@ def _trainer(session, plan, train, held_out, margins: bool):
     model = trainable_model(session, plan)
     trainer = PairRewardTrainer(
         model=model,
-        args=RewardConfig(**arguments),
+        args=one_device(RewardConfig(**arguments)),
         train_dataset=train.dataset(),
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
     )
-    base = model if session.full else model.get_base_model()
-    head = base.get_submodule(head_name(base))
-    head = head.weight if session.full else head.modules_to_save["default"].weight
+    head = float_head(model)
     invariants.head_starts_at_zero(trainer, head, min(len(train), plan.micro_batch, 4), extra=margins or center > 0)
     return trainer

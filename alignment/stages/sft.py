@@ -17,7 +17,9 @@ PARENTS = ("sft", "dpo", "ppo")
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
     """Runs or continues the stage; returns its summary. Raises as `alignment.job.work` does."""
-    return work("sft", "demonstrations", _tune, config, output, parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui)
+    return work(
+        "sft", "demonstrations", _tune, config, output, parents=PARENTS, restart=restart, dry_run=dry_run, ui=ui
+    )
 
 
 def _tune(job: Job) -> dict:
@@ -43,7 +45,7 @@ def _trainer(session, plan, train, held_out):
     from alignment import invariants
     from alignment.result import probe_rows
     from alignment.session import trainable_model
-    from alignment.training.arguments import owned
+    from alignment.training.arguments import one_device, owned
     from alignment.training.trainers import SftTrainer
 
     config = session.config
@@ -55,7 +57,7 @@ def _trainer(session, plan, train, held_out):
         invariants.fresh_adapter_is_identity(model, probe_rows(train))
     trainer = SftTrainer(
         model=model,
-        args=SFTConfig(**arguments),
+        args=one_device(SFTConfig(**arguments)),
         train_dataset=train.dataset(),
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,

@@ -25,7 +25,9 @@ def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> 
         "learning_rate": training.learning_rate,
         "num_train_epochs": training.epochs,
         "max_steps": training.max_steps or -1,
-        "warmup_steps": warmup_steps(training.warmup, total_steps(session, len(train))),
+        "warmup_steps": warmup_steps(
+            training.warmup, None if config.trainer.get("packing") else total_steps(session, len(train))
+        ),
         "lr_scheduler_type": training.schedule,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
@@ -55,9 +57,19 @@ def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> 
     }
 
 
-def warmup_steps(warmup: float, steps: int) -> int:
+def warmup_steps(warmup: float, steps: int | None) -> float:
     """Warm-up in whole steps. transformers rounds a share up and begins at a rate of 0: a short run would train nothing
     in its first step, and a run of one step nothing at all. A share of less than two steps is therefore no warm-up."""
     if warmup >= 1:
         return int(warmup)
+    if steps is None:  # packing: the trainer alone will know, and takes the share
+        return warmup
     return whole if (whole := int(warmup * steps)) > 1 else 0
+
+
+def one_device(arguments):
+    """TRL's config, using one device in a direct run. With several GPUs in sight the Trainer would wrap the model in
+    `nn.DataParallel`, which TRL refuses; several processes are asked for by `--gpus` or a launcher."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

@@ -42,13 +42,17 @@ class FiniteCallback(TrainerCallback):
         self.trainer.step_losses, self.trainer.step_rows = [], []
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        if self.trainer.accelerator.scaler is not None:  # fp16: overflow is how the scaler finds its scale
+            norm = torch.zeros_like(norm)
         loss = torch.stack(losses).sum()
         if torch.isfinite(norm + loss).item():
             return
-        self._stop(state.global_step + 1, loss.item(), norm.item(), rows, losses)
+        self._stop(state, loss.item(), norm.item(), rows, losses)
 
-    def _stop(self, step: int, loss: float, norm: float, rows: list, losses: list) -> None:
-        append_metrics(self.metrics, {"step": step, "loss": str(loss), "grad_norm": str(norm), "stopped": "non-finite"})
+    def _stop(self, state, loss: float, norm: float, rows: list, losses: list) -> None:
+        step = state.global_step + 1
+        if state.is_world_process_zero:
+            append_metrics(self.metrics, {"step": step, "loss": str(loss), "grad_norm": str(norm), "stopped": "non-finite"})
         bad = [r for r, value in zip(rows, losses, strict=True) if not math.isfinite(value.item())] or rows
         named = [self.names[i] for r in bad if r is not None for i in r.tolist()]
         raise Failed(

@@ -38,7 +38,7 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
             trainer = build(plan)
             return _train(session, trainer, train)
         except torch.OutOfMemoryError as error:
-            if attempt == RETRIES or plan.micro_batch == 1:
+            if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:  # the other processes wait in a collective
                 raise Failed(
                     f"out of memory at {plan.micro_batch} rows",
                     where="hardware.micro_batch",
