@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from alignment.config import load
 def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list[str] | None = None, output: str | Path,
          config: str | Path | None = None, settings: Mapping[str, Any] | None = None, restart: bool = False,
          dry_run: bool = False, ui: Ui | None = None) -> dict[str, Any]:
-    nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data), **(settings or {})}
-    loaded = load(stage, config, nouns=nouns)
+    nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data)}
+    # as `--set` takes them, so that None says null there
+    sets = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    loaded = load(stage, config, sets, nouns)
     preflight.check(loaded, Path(output))
     run = importlib.import_module(f"alignment.stages.{stage}").run
     return run(loaded, Path(output), restart=restart, dry_run=dry_run, ui=ui or Ui(quiet=True))

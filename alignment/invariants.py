@@ -89,7 +89,8 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
     loss, metrics = first_batch(trainer, rows)
     if head.abs().max().item() != 0 or metrics["max_reward"][0] != 0 or metrics["min_reward"][0] != 0:
         raise Failed("step 0: the score head does not start at zero", expected="a head of zeros")
-    if not extra and not abs(loss - LN2) <= 1e-5:
+    tolerance = 1e-5 if trainer.accelerator.mixed_precision == "no" else 5e-3  # ln 2 in bf16 is 0.6914
+    if not extra and not abs(loss - LN2) <= tolerance:
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
     with torch.no_grad():
         head.fill_(1.0 / head.numel())

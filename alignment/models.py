@@ -156,7 +156,7 @@ def _quantisation(kind: str):
 
 def _load_refusal(source: Source, error: Exception) -> Refused:
     """One paragraph for a model that cannot be loaded; transformers' ValueError is about code that comes with it."""
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return Refused(
             f"transformers does not load this model ({str(error).splitlines()[0][:200]})",
             where=source.name,

@@ -76,8 +76,9 @@ def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> floa
 
 
 def _second_adapter(model: PeftModel, folder: Path, probe: list[list[int]]) -> torch.Tensor:
-    # as it was trained: PEFT would raise a bf16 adapter to float32, which is another one
-    model.load_adapter(str(folder), "proof", is_trainable=False, autocast_adapter_dtype=False)
+    # in the dtype in which it was trained: PEFT would raise a bf16 adapter to float32, which is another one
+    trained = {p.dtype for name, p in model.named_parameters() if ".default." in name}
+    model.load_adapter(str(folder), "proof", is_trainable=False, autocast_adapter_dtype=torch.float32 in trained)
     model.set_adapter("proof")
     seen = outputs(model, probe)
     model.set_adapter("default")

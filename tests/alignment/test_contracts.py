@@ -195,3 +195,13 @@ def test_peft_saves_a_head_only_for_sequence_classification(tmp_path):
 
         names = load_file(tmp_path / str(task) / "adapter_model.safetensors")
         assert any("score" in name for name in names) is saved
+
+
+def test_a_direct_run_can_be_told_to_use_one_of_several_gpus(tmp_path):
+    """TRL refuses the Trainer's `nn.DataParallel`, which it takes where several GPUs are in sight."""
+    from alignment.training.arguments import one_device
+
+    arguments = SFTConfig(str(tmp_path), **COMMON)
+    assert arguments.n_gpu <= 1
+    arguments._n_gpu = 4
+    assert one_device(arguments).n_gpu == 1

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from alignment.adapters import load_adapter_file, state_hash
 from alignment.models import load_policy, load_run, load_scorer, outputs
 from alignment.runs import Run, lineage
-from data_recipes.errors import Failed, Refused
+from data_recipes.errors import Failed, Interrupted, Refused
 from data_recipes.files import write_jsonl
 from reward.scalar import score
 from tests import tiny
@@ -390,3 +390,114 @@ def test_what_is_not_installed_or_not_there_is_refused_by_name(tmp_path, key, va
     with pytest.raises(Refused) as refused:
         run_stage("sft", files, files["base"], tmp_path / "run", **{key: value})
     assert named in str(refused.value) and not (tmp_path / "run").exists()
+
+
+# --------------------------------------------------------------------------------------------- what a stranger's review found
+
+
+def test_a_refusal_after_the_merge_leaves_a_folder_that_the_mended_command_takes(chain, tmp_path):
+    runs, files = chain
+    merged = {"adapter__rank": 8, "adapter__on_parent": "merge", "training__max_steps": 1}
+    with pytest.raises(Refused, match="too-long"):
+        run_stage("dpo", files, runs / "sft", tmp_path / "dpo", data__max_length=60, **merged)
+    assert (tmp_path / "dpo" / "base").is_dir()
+    run_stage("dpo", files, runs / "sft", tmp_path / "dpo", **merged)
+
+
+def test_an_altered_merged_base_is_refused_when_a_run_continues(chain, tmp_path):
+    runs, files = chain
+    merged = {"adapter__rank": 8, "adapter__on_parent": "merge"}
+    with pytest.raises(Interrupted):
+        run_stage("dpo", files, runs / "sft", tmp_path / "dpo", ui=StoppingUi(at=2), **merged)
+    file = tmp_path / "dpo" / "base" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(Refused, match="altered"):
+        run_stage("dpo", files, runs / "sft", tmp_path / "dpo", **merged)
+
+
+def test_another_base_under_a_plain_adapter_folder_is_refused_when_a_run_continues(chain, tmp_path):
+    runs, files = chain
+    AutoPeftModelForCausalLM.from_pretrained(runs / "sft").save_pretrained(tmp_path / "theirs")
+    shutil.copytree(files["base"], tmp_path / "base")
+    config = json.loads((tmp_path / "theirs" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "base")
+    (tmp_path / "theirs" / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(Interrupted):
+        run_stage("dpo", files, tmp_path / "theirs", tmp_path / "dpo", ui=StoppingUi(at=2))
+    tiny.llama(seed=3, spread=0.2).save_pretrained(tmp_path / "base")
+    with pytest.raises(Refused, match="something else"):
+        run_stage("dpo", files, tmp_path / "theirs", tmp_path / "dpo")
+
+
+def test_a_run_that_continues_keeps_the_plan_it_began_with(chain, tmp_path):
+    _, files = chain
+    auto = {"hardware__micro_batch": "auto"}
+    with pytest.raises(Interrupted):
+        run_stage("sft", files, files["base"], tmp_path / "run", ui=StoppingUi(at=2), **auto)
+    run = Run.open(tmp_path / "run")
+    run.manifest["hardware"].update(micro_batch=1, accumulation=4)
+    run.write()
+    assert run_stage("sft", files, files["base"], tmp_path / "run", **auto)["hardware"]["micro_batch"] == 1
+
+
+def test_a_child_can_do_without_its_parents_system_prompt(chain, tmp_path):
+    _, files = chain
+    kind = {"data__system": "Be kind.", "training__max_steps": 1}
+    run_stage("sft", files, files["base"], tmp_path / "kind", **kind)
+    asked = [{"role": "user", "content": "Hi"}]
+    parent = load_policy(tmp_path / "kind")
+    assert "Be kind." in parent.tokenizer.decode(parent.renderer().prompt(asked))
+    run_stage("sft", files, tmp_path / "kind", tmp_path / "plain", data__system=None, training__max_steps=1)
+    plain = load_policy(tmp_path / "plain")
+    assert "Be kind." not in plain.tokenizer.decode(plain.renderer().prompt(asked))
+
+
+def test_changed_tools_are_another_request(chain, tmp_path):
+    _, files = chain
+    from alignment.job import make_request
+    from alignment.config import load
+    from alignment.data import RowSet
+    from alignment.sources import resolve
+
+    (tmp_path / "tools.json").write_text("[]")
+    config = load("sft", nouns={"model.path": str(files["base"]), "data.tools": str(tmp_path / "tools.json")})
+    before = make_request("sft", config, resolve(files["base"]), None, RowSet([], [], {}))
+    (tmp_path / "tools.json").write_text('[{"name": "t"}]')
+    assert make_request("sft", config, resolve(files["base"]), None, RowSet([], [], {})) != before
+
+
+@pytest.mark.parametrize(("stage", "settings", "named"), [
+    ("dpo", {"adapter.dropout": 0.1}, "disable_dropout"), ("dpo", {"dpo.loss_type": "exo_pair"}, "label_smoothing"),
+    ("sft", {"trainer.dataloader_drop_last": True}, "batch_size"), ("sft", {"hardware.precision": "float16"}, "float16"),
+])
+def test_settings_that_would_be_ignored_or_fail_late_are_refused(chain, tmp_path, stage, settings, named):
+    _, files = chain
+    changed = {key.replace(".", "__"): value for key, value in settings.items()}
+    with pytest.raises(Refused, match=named):
+        run_stage(stage, files, files["base"], tmp_path / "run", **changed)
+
+
+def test_a_parents_other_targets_ask_for_a_merge_and_its_dropout_can_be_changed(chain, tmp_path):
+    runs, files = chain
+    with pytest.raises(Refused, match="adapter.targets"):
+        run_stage("sft", files, runs / "sft", tmp_path / "no", adapter__targets=["q_proj"], training__max_steps=1)
+    run_stage("sft", files, runs / "sft", tmp_path / "more", adapter__dropout=0.3, training__max_steps=1)
+    assert Run.open(tmp_path / "more").manifest["adapter"]["dropout"] == 0.3
+
+
+def test_weighted_losses_and_a_reference_scored_beforehand_pass_step_0(chain, tmp_path):
+    runs, files = chain
+    run_stage("dpo", files, runs / "sft", tmp_path / "weighted", dpo__loss_weights=[2.0], training__max_steps=1)
+    run_stage("dpo", files, runs / "sft", tmp_path / "before", dpo__precompute_reference=True, training__max_steps=3)
+    run_stage("dpo", files, runs / "sft", tmp_path / "beside", training__max_steps=3)
+    for before, beside in zip(metrics(tmp_path / "before"), metrics(tmp_path / "beside"), strict=True):
+        assert before["loss"] == pytest.approx(beside["loss"], abs=1e-4)
+
+
+def test_packing_reaches_its_learning_rate(chain, tmp_path):
+    _, files = chain
+    run_stage("sft", files, files["base"], tmp_path / "run", trainer__packing=True, training__epochs=8, training__warmup=0.3,
+              data__max_length=120)
+    assert max(row["learning_rate"] for row in metrics(tmp_path / "run") if "loss" in row) == pytest.approx(1e-3)
