@@ -113,12 +113,17 @@ def begin(
             yield job
             return
         processes.join(config.hardware.device)
-        with locked(output, sweep=True) if processes.is_first() else contextlib.nullcontext():
+        with contextlib.ExitStack() as held:
+            processes.first_decides(lambda: _hold(held, output))
             job.opening = processes.first_decides(lambda: open_output(output, job.request, restart=restart))
             for note in job.opening.notes:
                 ui.warn(note)
             with _recorded(job):
                 yield job
+
+
+def _hold(held: contextlib.ExitStack, output: Path) -> None:
+    held.enter_context(locked(output, sweep=True))
 
 
 @contextlib.contextmanager
