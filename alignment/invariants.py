@@ -60,15 +60,19 @@ def first_batch(trainer, rows: int) -> tuple[float, dict[str, list[float]]]:
     return loss.item(), seen
 
 
+def noise_of(trainer) -> float:
+    """Relative noise of the trainer's arithmetic: that of the weights' dtype, or of autocast where that is coarser."""
+    noise = tolerance_of(trainer.model)
+    return noise if trainer.accelerator.mixed_precision == "no" else max(noise, TOLERANCE[torch.bfloat16])
+
+
 def margins_are_zero(trainer, rows: int, *, plain: bool) -> float:
     """Policy and reference agree, so that each DPO margin is 0. Returns the loss.
 
     plain: the loss is the sigmoid one alone, unweighted, and thus ln 2.
     """
     loss, metrics = first_batch(trainer, rows)
-    noise = tolerance_of(trainer.model)
-    if trainer.accelerator.mixed_precision != "no":
-        noise = max(noise, TOLERANCE[torch.bfloat16])
+    noise = noise_of(trainer)
     tolerance = noise * 100 if noise < 1e-4 else noise * 5  # a sum over the tokens of a completion
     margin = max(abs(value) for value in metrics["rewards/margins"])
     if not margin <= tolerance:

@@ -36,7 +36,7 @@ from alignment.models import (
     quiet_libraries,
     set_special_ids,
 )
-from alignment.runs import check_base, describe_base
+from alignment.runs import check_base, describe_base, differences
 from alignment.sources import Source, base_of, resolve
 from alignment.training import processes
 
@@ -90,7 +90,7 @@ def open_session(job: Job, *, task: str) -> Session:
     )
     for note in session.preparation.notes:
         job.ui.say(note)
-    check_template(job.source, session.preparation)
+    check_template(job.source, session.preparation, adding=bool(model.add_tokens))
     session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job.source, job.config))
     session.tokenizer.chat_template = session.renderer.template_to_save
     session.base = base_of(job.source, base=model.base)
@@ -127,14 +127,26 @@ def check_added_tokens(session: Session) -> None:
         )
 
 
-def check_template(source: Source, preparation) -> None:
-    """Raises Refused where the template or the special tokens are not those the parent was trained with."""
-    recorded = ((source.manifest or {}).get("template") or {}).get("fingerprint")
+def check_template(source: Source, preparation, *, adding: bool) -> None:
+    """Raises Refused where the template or the special tokens are not those the parent was trained with.
+
+    adding: tokens are added by name here, so that the special tokens differ.
+    """
+    manifest = source.manifest or {}
+    recorded = (manifest.get("template") or {}).get("fingerprint")
     if recorded and recorded != preparation.template_fingerprint:
         raise Refused(
             "the chat template is not the one the parent was trained with",
             where=source.text,
             expected=f"fingerprint {recorded[:12]}, found {preparation.template_fingerprint[:12]}",
+        )
+    special = manifest.get("special_tokens") or {}
+    changed = differences(special, {**preparation.special_tokens, "added": special.get("added")})  # added there, not here
+    if special and changed and not adding:
+        raise Refused(
+            f"the special tokens are not those of the parent: {'; '.join(changed)}",
+            where=source.text,
+            expected="the tokenizer that the parent was trained with",
         )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from data_recipes.errors import Failed
 
+from alignment.invariants import first_batch, noise_of
 from alignment.training.checkpoints import rotate, seal
 from alignment.training.signals import Signals
 
@@ -83,21 +85,45 @@ class SignalCallback(TrainerCallback):
 
 
 class SealCallback(TrainerCallback):
-    """Seals each checkpoint, then removes the oldest. The Trainer's own rotation runs before the seal and stays off."""
+    """Seals each checkpoint, then removes the oldest. The Trainer's own rotation runs before the seal and stays off.
 
-    def __init__(self, trainer, keep: int, restored: dict) -> None:
-        self.trainer, self.keep, self.restored = trainer, keep, restored
+    The seal holds the loss on the first rows; on resume it is computed again, and how far off it is, is said.
+    """
+
+    def __init__(self, trainer, keep: int, restored: dict, say: Callable[[str], None]) -> None:
+        self.trainer, self.keep, self.restored, self.say = trainer, keep, restored, say
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.trainer._total_train_tokens = self.restored.get("tokens", 0)  # TRL starts again at 0
+        if "first_rows_loss" in self.restored:
+            same_loss(self.restored["first_rows_loss"], first_rows_loss(self.trainer), self.trainer, self.say)
 
     def on_save(self, args, state, control, **kwargs):
+        loss = first_rows_loss(self.trainer)  # in every process: computing a loss gathers
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
-            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", {"tokens": self.trainer._total_train_tokens})
+            counters = {"tokens": self.trainer._total_train_tokens, "first_rows_loss": loss}
+            seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", counters)
             rotate(folder, self.keep)
         self.trainer.accelerator.wait_for_everyone()
+
+
+def first_rows_loss(trainer) -> float:
+    """Loss on the first rows in evaluation mode; it draws no random number and leaves no trace."""
+    return first_batch(trainer, min(2, len(trainer.train_dataset)))[0]
+
+
+def same_loss(before: float, now: float, trainer, say: Callable[[str], None]) -> None:
+    """Says how far the restored model is from the one that was saved. Raises Failed beyond the noise of its precision."""
+    distance = abs(now - before) / max(1.0, abs(before))
+    say(f"restored: the loss on the first rows is {now:.6f}, {distance:.1e} from what it was at the checkpoint")
+    if not distance <= noise_of(trainer):
+        raise Failed(
+            f"the restored model gives a loss of {now:.6f} on the first rows",
+            expected=f"{before:.6f}, as at the checkpoint, within {noise_of(trainer):.0e}",
+            do="Begin anew with --restart; the old run is kept beside.",
+        )
 
 
 class MetricsCallback(TrainerCallback):

@@ -77,7 +77,7 @@ def _train(session: Session, trainer, train: Rendered):
             EpochCallback(trainer.order, steps_per_epoch(session, len(lengths))),
             FiniteCallback(trainer, job.run.metrics_file, train.names),
             SignalCallback(job.signals),
-            SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}),
+            SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}, job.ui.say),
             MetricsCallback(job.run.metrics_file, steps),
         ):
             trainer.add_callback(callback)

@@ -4,8 +4,9 @@ import json
 import signal
 
 import pytest
+import torch
 
-from data_recipes.errors import Interrupted
+from data_recipes.errors import Failed, Interrupted
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights, world
 
 
@@ -87,3 +88,26 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(fil
     assert any("optimizer.pt was altered" in warning for warning in ui.warnings)
     assert weights(tmp_path / "run") == weights(tmp_path / "straight")
     assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")
+
+
+def test_how_far_the_restored_model_is_from_the_saved_one_is_measured_and_said(files, tmp_path):
+    from alignment.training.callbacks import same_loss
+
+    class Saying(StoppingUi):
+        def say(self, text):
+            self.said = [*getattr(self, "said", []), text]
+
+    with pytest.raises(Interrupted):
+        run_stage("sft", files, files["base"], tmp_path / "run", ui=StoppingUi(at=3))
+    ui = Saying()
+    run_stage("sft", files, files["base"], tmp_path / "run", ui=ui)
+    assert any("restored:" in text and "0.0e+00 from what it was" in text for text in ui.said)
+
+    class Plain:
+        class accelerator:
+            mixed_precision = "no"
+
+        model = torch.nn.Linear(1, 1)
+
+    with pytest.raises(Failed, match="restored model"):
+        same_loss(2.0, 2.1, Plain, print)
