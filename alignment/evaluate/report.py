@@ -14,7 +14,8 @@ from data_recipes.files import write_bytes, write_text
 from alignment.evaluate import show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
-from alignment.runs import Run, lineage
+from alignment.lineage import lineage
+from alignment.runs import Run
 
 REPORT, FIGURE = "report.html", "figure.png"
 SHOWN_SAMPLES = 6

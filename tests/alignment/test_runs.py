@@ -6,14 +6,13 @@ import shutil
 
 import pytest
 
+from alignment.lineage import lineage, list_runs
 from alignment.runs import (
     Run,
     check_parent,
     content_hash,
     differences,
     file_hashes,
-    lineage,
-    list_runs,
     locked,
     open_output,
 )

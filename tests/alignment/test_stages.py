@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from alignment.adapters import load_adapter_file, state_hash
 from alignment.models import load_policy, load_run, load_scorer, outputs
-from alignment.runs import Run, lineage
+from alignment.lineage import lineage
+from alignment.runs import Run
 from data_recipes.errors import Failed, Interrupted, Refused
 from data_recipes.files import write_jsonl
 from reward.scalar import score
