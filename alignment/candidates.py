@@ -64,13 +64,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise Refused(f"samples cannot be {self.samples}", where="--samples", expected="1 or more")
-        if self.samples > 1 and self.decoding.greedy:
-            raise Refused(
-                "several samples at temperature 0 would be the same answer",
-                where="--samples",
-                expected="a --temperature above 0",
-                do="Take one sample, or sample.",
-            )
+        self.decoding.check_samples(self.samples)
 
 
 def generate_file(request: Request, ui: Any, *, dry_run: bool = False) -> dict:

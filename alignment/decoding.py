@@ -39,6 +39,16 @@ class Decoding:
         """Whether the most probable token is always taken."""
         return self.temperature == 0
 
+    def check_samples(self, samples: int) -> None:
+        """Raises Refused where several answers to one prompt would all be the same."""
+        if samples > 1 and self.greedy:
+            raise Refused(
+                "several samples at temperature 0 would be the same answer",
+                where="--samples",
+                expected="a --temperature above 0",
+                do="Take one sample, or sample.",
+            )
+
     def as_dict(self) -> dict:
         """JSON-able settings, as recorded."""
         return asdict(self)

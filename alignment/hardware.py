@@ -14,6 +14,8 @@ import torch
 
 from data_recipes.errors import Refused
 
+from alignment.training import processes
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SHARE = 0.8  # of the free memory that the estimate may fill; the rest is fragmentation and what others take
@@ -121,11 +123,6 @@ def torch_dtype(name: str):
     return DTYPES.get(name, torch.float32)
 
 
-def world_size() -> int:
-    """Number of processes that a launcher started; 1 for a direct run."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
 def native_bfloat16(device: torch.device) -> bool:
     """Whether bf16 is a native format of the device. On a CPU without it bf16 is 10 to 15 times slower than fp32."""
     if device.type == "cuda":
@@ -223,7 +220,7 @@ def make_plan(
     precision, reason = choose_precision(hardware.precision, device)
     if weights == "auto":
         weights = precision if precision == "bfloat16" and not full else "float32"
-    world = world_size()
+    world = processes.world()
     if batch_size % world:
         raise Refused(
             f"{batch_size} rows cannot be shared among {world} processes",

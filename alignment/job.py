@@ -120,6 +120,7 @@ def begin(
                 ui.warn(note)
             with _recorded(job):
                 yield job
+        processes.leave()
 
 
 def _hold(held: contextlib.ExitStack, output: Path) -> None:

@@ -222,19 +222,13 @@ def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, R
 
 def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
     """One table of counts, and the first row by what is trained."""
-    from data_recipes.show import row_text
+    from data_recipes.show import counts_table, row_text
 
     job = session.job
     for ledger in job.rows.ledgers.values():
         for source in ledger.sources:
             job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
-    rows = [
-        (part, *(f"{data.counts[key]:,}" for key in ("rows", "tokens", "trained", "truncated")))
-        for part, data in (("train", train), ("held out", held_out))
-    ]
-    for reason, count in sorted(_rejected(job).items()):
-        rows.append((f"rejected: {reason}", f"{count:,}", "", "", ""))
-    job.ui.table("data", rows, header=("", "rows", "tokens", "trained tokens", "truncated"))
+    job.ui.text(counts_table({"train": train.counts, "held out": held_out.counts}, _rejected(job)))
     for remark in session.renderer.remarks():
         job.ui.warn(remark)
     job.ui.text(row_text(session.renderer, train.first))

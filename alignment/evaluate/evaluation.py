@@ -53,13 +53,7 @@ class Question:
     how: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.samples > 1 and self.decoding.greedy:
-            raise Refused(
-                "several samples at temperature 0 would be the same answer",
-                where="--samples",
-                expected="a --temperature above 0",
-                do="Take one sample, or sample.",
-            )
+        self.decoding.check_samples(self.samples)
 
 
 def evaluate(question: Question, ui: Any) -> dict:

@@ -83,3 +83,12 @@ def wait() -> None:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
+
+
+def leave() -> None:
+    """Takes the processes apart after their work: gloo's threads abort an interpreter that ends beneath them."""
+    if world() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
