@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reward.intervals import wilson
+from data_recipes.intervals import wilson
 
 BINS = 10
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from reward.calibration import sigmoid
-from reward.intervals import LEVEL, Interval, bootstrap, wilson
+from data_recipes.intervals import LEVEL, Interval, bootstrap, wilson
 
 RIDGE = 0.1
 STEPS = 30

@@ -14,7 +14,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from reward import calibration, intervals
+from data_recipes import intervals
+from reward import calibration
 from reward.length_control import length_controlled
 
 

@@ -7,7 +7,7 @@ import torch
 
 from data_recipes.errors import Refused
 from reward.calibration import Scale
-from reward.intervals import wilson
+from data_recipes.intervals import wilson
 from reward.losses import bradley_terry_loss
 from reward.metrics import ExpectedCalibrationError, LongerWins, PairwiseAccuracy, outcomes
 from reward.scalar import score

@@ -79,10 +79,30 @@ def as_align_error(error: BaseException) -> AlignError:
         return Failed(error.format_message())
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Interrupted(signal.SIGINT)
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
+        return Failed(
+            f"the package {error.name} is not installed",
+            expected=f"an installation with the extra '{extra}'",
+            do=f"pip install -e '.[{extra}]' -c constraints.txt (docs/first-hour.md has the lines for each machine)",
+        )
     said = " ".join(str(error).split())[:500] or "no message"
     return Failed(
         f"{type(error).__name__}: {said}", do="This was not foreseen: run again with --debug for the traceback"
     )
+
+
+EXTRAS = {
+    "train": "torch transformers trl peft datasets accelerate evaluate tokenizers safetensors huggingface_hub psutil scipy "
+    "matplotlib pyarrow",
+    "data": "datasketch py3langid phonenumbers rouge_score sacrebleu sklearn httpx",
+    "collect": "starlette uvicorn markdown_it nh3",
+}
+
+
+def _extra_of(module: str) -> str | None:
+    """Which extra brings a package that is missing."""
+    top = module.partition(".")[0]
+    return next((extra for extra, packages in EXTRAS.items() if top in packages.split()), None)
 
 
 def error_document(error: AlignError) -> dict[str, Any]:

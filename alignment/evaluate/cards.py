@@ -9,7 +9,7 @@ import numpy as np
 
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
-from reward.intervals import mean_or_share
+from data_recipes.intervals import mean_or_share
 from reward.metrics import outcomes
 from reward.report_card import report_card, score_pairs
 

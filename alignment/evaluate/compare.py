@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reward.intervals import Interval, bootstrap_mean, mean_or_share, paired_difference
+from data_recipes.intervals import Interval, bootstrap_mean, mean_or_share, paired_difference
 from reward.length_control import extrapolated, length_controlled
 
 

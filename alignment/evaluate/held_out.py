@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from data_recipes.errors import Failed, Refused
 from data_recipes.records import BadRow
-from reward.intervals import bootstrap_ratio
+from data_recipes.intervals import bootstrap_ratio
 from reward.metrics import Perplexity
 from reward.scalar import pad_right
 

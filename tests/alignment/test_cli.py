@@ -367,3 +367,9 @@ def test_tiny_rows_train_by_the_command(capsys, tmp_path):
     code, listed, _ = answer(capsys, "runs", str(tmp_path))
     assert code == 0 and [run["stage"] for run in listed["runs"]] == ["sft"]
     assert answer(capsys, "runs", "show", str(output))[1]["lineage"][-1]["stage"] == "base"
+
+
+def test_a_missing_package_names_the_extra_that_brings_it():
+    error = boundary.as_align_error(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert error.exit_code == 1 and ".[train]" in error.paragraph()
+    assert ".[collect]" in boundary.as_align_error(ModuleNotFoundError("", name="starlette.routing")).paragraph()

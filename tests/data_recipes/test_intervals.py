@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reward.intervals import bootstrap, bootstrap_mean, bootstrap_ratio, mean_or_share, paired_difference, wilson
+from data_recipes.intervals import bootstrap, bootstrap_mean, bootstrap_ratio, mean_or_share, paired_difference, wilson
 
 VALUES = np.random.default_rng(1).normal(size=200)
 
@@ -92,7 +92,7 @@ def test_ratio_by_hand_and_against_a_loop():
 def test_chunks_change_nothing(monkeypatch):
     whole = bootstrap_mean(VALUES, resamples=100)
     seen = []
-    monkeypatch.setattr("reward.intervals.CHUNK_CELLS", 200 * 7)
+    monkeypatch.setattr("data_recipes.intervals.CHUNK_CELLS", 200 * 7)
     bootstrap(VALUES.mean, lambda draw: seen.append(draw.shape) or VALUES[draw].mean(1), 200, resamples=100)
     assert sum(rows for rows, _ in seen) == 100 and max(rows for rows, _ in seen) == 7
     assert bootstrap_mean(VALUES, resamples=100) == whole
