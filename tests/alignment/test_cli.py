@@ -111,8 +111,13 @@ def commands() -> list[click.Command]:
     found = [program]
     for name in program.list_commands(context):
         made = program.get_command(context, name)
-        found += [made, *made.commands.values()] if isinstance(made, click.Group) else [made]
+        found += [made, *inside(made)] if isinstance(made, click.Group) else [made]
     return found
+
+
+def inside(group: click.Group) -> list[click.Command]:
+    context = click.Context(group)
+    return [group.get_command(context, name) for name in group.list_commands(context)]
 
 
 def test_every_help_ends_with_an_example(capsys):
@@ -137,7 +142,8 @@ def test_examples_name_real_commands_and_options():
                 assert words[1] in ENTRIES, line
                 target = program.get_command(click.Context(program), words[1])
                 if isinstance(target, click.Group):
-                    target = target.commands.get(words[2] if len(words) > 2 else "", target)
+                    named = {made.name: made for made in inside(target)}
+                    target = named.get(words[2] if len(words) > 2 else "", target)
                 flags = {flag for option in target.params for flag in option.opts}
                 assert {word.split("=")[0] for word in words if word.startswith("--")} <= flags | {
                     "--json",
