@@ -1,0 +1,1 @@
+"""PPO with a critic: pure numerics, the roles on one base, and the trainer."""
