@@ -16,6 +16,7 @@ from alignment.cli import boundary
 from alignment.cli.commands import SETTINGS, Entry, LazyGroup
 
 TRAIN, LOOK, PUBLISH, BEGIN = "Train", "Look and compare", "Publish", "Begin"
+COLLECT = "Collect"
 ENTRIES: dict[str, Entry] = {
     "quickstart": Entry(
         "alignment.cli.quickstart", "quickstart_command", BEGIN, "The whole chain on the offline toy world."
@@ -29,6 +30,7 @@ ENTRIES: dict[str, Entry] = {
     "generate": Entry("alignment.cli.generate", "generate_command", LOOK, "Answer a file of prompts."),
     "runs": Entry("alignment.cli.runs", "runs_group", LOOK, "List runs; show one with its lineage."),
     "data": Entry("alignment.cli.data", "data_group", LOOK, "Show rows as they are trained on."),
+    "collect": Entry("alignment.cli.collect", "collect_group", COLLECT, "Collect preferences from people."),
     "config": Entry("alignment.cli.config", "config_group", LOOK, "Show or describe a stage's settings."),
     "merge": Entry("alignment.cli.publish", "merge_command", PUBLISH, "Fold an adapter into its base, and prove it."),
     "export": Entry("alignment.cli.publish", "export_command", PUBLISH, "Copy what may be published."),
