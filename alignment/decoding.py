@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 
 from data_recipes.errors import Refused
+from data_recipes.seeds import row_seed
+
+__all__ = ["Decoding", "row_seed"]
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,6 @@ class Decoding:
             f"sampling at temperature {self.temperature:g}, top_p {self.top_p:g}, top_k {self.top_k or 'off'}, "
             f"seed {self.seed}, at most {self.max_new_tokens} new tokens"
         )
-
-
-def row_seed(seed: int, *key: object) -> int:
-    """A seed for one row from the run's seed and the row's key (its index, the sample's number).
-
-    53 bits: larger numbers are rounded by JSON readers that keep numbers as doubles.
-    """
-    text = "/".join(map(str, (seed, *key)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
 
 
 def _require(holds: bool, key: str, expected: str, seen: object) -> None:
