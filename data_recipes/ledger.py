@@ -1,4 +1,10 @@
-"""The account of every row: read = kept + rejected, always, with the place and the reason of each that was rejected."""
+"""The account of every row: read = kept + rejected, always, with the place and the reason of each that was rejected.
+
+A row may give several records, several rows may give one, and a row may hold nothing of the kind asked for without a
+fault (a tie where pairs are wanted): so rows and records are counted apart.
+    records: read = kept + rejected
+    rows:    rows = used (gave a record or more) + refused (gave none, for a fault) + passed over (gave none, without one)
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,7 @@ from typing import Any
 from data_recipes import files
 from data_recipes.errors import Refused
 
+ROWS = ("used", "refused", "passed")
 NAMED = 5  # rejected rows named in the message; all of them are in the list
 
 
@@ -19,8 +26,9 @@ NAMED = 5  # rejected rows named in the message; all of them are in the list
 class Ledger:
     """Sources, counts and rejected rows of one reading.
 
-    sources: for each, {"path", "sha256", "format", "why", "rows"}. rejected: counts by reason.
+    sources: for each, {"path", "sha256", "format", "why", "rows", "records"}. rejected: counts by reason.
     rejected_rows: {"where", "reason", "detail", "row"} each. max_rejected: the share that may be rejected, 0 to 1.
+    passed: what was passed over, counts by reason. rows: raw rows as {"used", "refused", "passed"}, as they were read.
     """
 
     max_rejected: float = 0.0
@@ -29,15 +37,17 @@ class Ledger:
     rejected: dict[str, int] = field(default_factory=dict)
     rejected_rows: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passed: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROWS, 0))
 
     @property
     def read(self) -> int:
-        """All rows that were read."""
+        """All records that were read, and rows that could not be read as any."""
         return self.kept + self.refused
 
     @property
     def refused(self) -> int:
-        """Rows rejected for any reason."""
+        """Records rejected for any reason."""
         return sum(self.rejected.values())
 
     def reject(self, where: str, reason: str, detail: str, row: Any = None) -> None:
@@ -50,9 +60,18 @@ class Ledger:
         self.kept -= 1
         self.reject(where, reason, detail, row)
 
+    def pass_over(self, reason: str) -> None:
+        """Counts what is no record of the kind asked for, and no fault."""
+        self.passed[reason] = self.passed.get(reason, 0) + 1
+
+    def count_rows(self, rows: int, kept: int, refused: int) -> None:
+        """Enters raw rows that made one unit together, by what came of them."""
+        self.rows["used" if kept else "refused" if refused else "passed"] += rows
+
     def totals(self) -> dict:
         """Counts, sources and notes as JSON; no row's text is in it."""
         return {"read": self.read, "kept": self.kept, "rejected": dict(sorted(self.rejected.items())),
+                "passed": dict(sorted(self.passed.items())), "rows": {"read": sum(self.rows.values()), **self.rows},
                 "sources": [dict(source) for source in self.sources], "notes": list(self.notes)}
 
     def check(self, max_rejected: float | None = None, write_to: Path | str | None = None) -> None:
@@ -77,6 +96,9 @@ class Ledger:
     def _too_many(self, allowed: float, listed: Path | None) -> Refused:
         if not self.read:
             paths = ", ".join(str(source["path"]) for source in self.sources)
+            if self.passed:
+                found = ", ".join(f"{count} {reason}" for reason, count in sorted(self.passed.items()))
+                return Refused(f"the rows hold nothing of the kind asked for ({found})", where=paths, expected="one or more")
             return Refused("there are no rows", where=paths, expected="one row or more")
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.rejected.items()))
         named = "; ".join(f"{row['where']} {row['reason']} ({row['detail']})" for row in self.rejected_rows[:NAMED])

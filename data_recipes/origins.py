@@ -28,9 +28,14 @@ class Origin:
     notes: list[str] = field(default_factory=list)
     _sha256: str = ""
 
-    def rows(self) -> Iterator[tuple[str, dict | BadRow]]:
-        """The raw rows, each with its place."""
-        return iter_rows(self.path, self.notes) if self.path else self._hub_rows()
+    def rows(self, columns: tuple[str, ...] = (), rename: dict[str, str] | None = None) -> Iterator[tuple[str, dict | BadRow]]:
+        """The raw rows, each with its place.
+
+        Args:
+            columns: names for a table whose first line is a row already. rename: old names of columns to new ones.
+        """
+        rows = iter_rows(self.path, self.notes, columns) if self.path else self._hub_rows()
+        return renamed(rows, rename) if rename else rows
 
     def sha256(self) -> str:
         """Of the file's bytes, or of a hub data set's rows in order; the latter once they were read to the end."""
@@ -45,6 +50,17 @@ class Origin:
             digest.update(json.dumps(held, sort_keys=True, default=str).encode("ascii") + b"\n")
             yield where, row
         self._sha256 = digest.hexdigest()
+
+
+def renamed(rows: Iterator[tuple[str, dict | BadRow]], names: dict[str, str]) -> Iterator[tuple[str, dict | BadRow]]:
+    """Rows with columns renamed. A row that has both the old and the new name is a BadRow."""
+    for where, row in rows:
+        if isinstance(row, dict):
+            if clash := [new for old, new in names.items() if old in row and new in row and new not in names]:
+                row = BadRow("column-clash", f"a column is to be renamed {clash[0]!r}, and there is one already", row)
+            else:
+                row = {names.get(key, key): value for key, value in row.items()}
+        yield where, row
 
 
 def resolve(source: str | Path | Iterable[str | Path]) -> list[Origin]:

@@ -31,27 +31,30 @@ OTHER_SUFFIXES = (".txt", ".zip", ".zst", ".bz2", ".xz", ".xlsx", ".yaml", ".yml
 Rows = Iterator[tuple[str, "dict | BadRow"]]
 
 
-def iter_rows(path: Path | str, notes: list[str] | None = None) -> Rows:
+def iter_rows(path: Path | str, notes: list[str] | None = None, columns: tuple[str, ...] = ()) -> Rows:
     """Streams a file's rows as ("file:line", row or BadRow). Parquet counts rows in place of lines.
 
     Args:
         path: JSON lines, a JSON list, CSV, TSV or Parquet; all but the last also compressed by gzip.
         notes: receives what is worth saying about the file, once it was read to its end.
+        columns: names for a CSV or TSV table whose first line is a row already.
 
     Raises:
         Refused: no such file, an unknown kind of file, or one whose structure is broken.
     """
     path, notes = Path(path), notes if notes is not None else []
     kind = file_kind(path)
+    if columns and kind not in ("CSV", "TSV"):
+        raise Refused(f"a {kind} file names its columns itself", where=path, expected="names of columns for CSV and TSV only")
     if kind == "Parquet":
         from data_recipes.arrow_rows import iter_parquet
 
         yield from iter_parquet(path, notes)
         return
-    read = {"JSON lines": _json_lines, "JSON": _json, "CSV": _table, "TSV": _table}[kind]
+    read = {"JSON lines": _json_lines, "JSON": _json}.get(kind)
     try:
         with _open(path) as file:
-            yield from read(file, path, notes)
+            yield from read(file, path, notes) if read else _table(file, path, notes, columns)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise Refused(f"the gzip file is damaged: {error}", where=path, expected="a whole file",
                       do="Copy or compress it again.") from error
@@ -225,12 +228,12 @@ def _broken_list(path: Path, line: int, detail: str) -> Refused:
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
-def _table(file: BinaryIO, path: Path, notes: list[str]) -> Rows:
-    """CSV or TSV with a first line of column names. All values are text, and none is converted."""
+def _table(file: BinaryIO, path: Path, notes: list[str], columns: tuple[str, ...] = ()) -> Rows:
+    """CSV or TSV; the first line names the columns, unless `columns` does. All values are text, none is converted."""
     csv.field_size_limit(MAX_LINE)  # process-wide in the csv module; its default of 128 KiB refuses long chats
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     reader = csv.reader(text, delimiter="\t" if file_kind(path) == "TSV" else ",", strict=True)
-    header = _header(next(reader, []), path, notes)
+    header = _header(list(columns) or next(reader, []), path, notes)
     blank, line = 0, reader.line_num + 1
     while (cells := _next_cells(reader, line, path)) is not None:
         if isinstance(cells, BadRow):

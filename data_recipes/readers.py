@@ -17,13 +17,13 @@ from itertools import chain
 from pathlib import Path
 
 from data_recipes import formats
-from data_recipes.formats import Fields, Format
+from data_recipes.formats import Fields, Format, Gathered, Part, PassedOver
 from data_recipes.ledger import Ledger, write_rejected
 from data_recipes.origins import Origin, resolve
 from data_recipes.raw_rows import iter_rows
-from data_recipes.records import BadRow, Comparison, Message, Record, Text
+from data_recipes.records import BadRow, Comparison, Labelled, Message, Record, Text, Unpaired
 
-__all__ = ["Ledger", "Rows", "iter_rows", "read", "write_rejected"]
+__all__ = ["Ledger", "Reading", "Rows", "first_rows", "iter_rows", "read", "stream", "write_rejected"]
 
 SAMPLE = 100  # readable rows that are looked at to tell the format
 
@@ -71,6 +71,21 @@ class _Seen:
             yield f"fields of messages without a meaning here, left out: {', '.join(sorted(self.message_fields))}"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    format: a name from `formats.names(kind)`, or "auto": each source's format is told from its first rows.
+    ranked: one of `formats.RANKED`, what is taken where answers are ranked; "" is the kind's own default.
+    columns: names for a table without a first line of names. rename: old names of columns to new ones.
+    """
+
+    format: str = "auto"
+    ranked: str = ""
+    columns: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+
+
 def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = "auto",
          max_rejected: float = 0.0) -> Rows:
     """Reads all rows of one or more sources as records of one kind.
@@ -78,46 +93,58 @@ def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = 
     Args:
         source: a path (JSON lines, JSON, CSV, TSV, Parquet; gzip of the text ones), a hub data set
             `owner/name[:split]`, or a list of these.
-        kind: "demonstrations", "comparisons" or "prompts".
+        kind: one of `formats.KINDS`.
         format: a name from `formats.names(kind)`, or "auto": each source's format is told from its first rows.
         max_rejected: the share of bad rows that `ledger.check()` lets pass where it is given none.
 
     Raises:
         Refused: a source that is not there or broken as a whole; a format that is unknown, unclear or of another kind.
     """
+    ledger = Ledger(max_rejected)
+    return Rows(list(stream(source, kind, ledger, Reading(format))), ledger)
+
+
+def stream(source: str | Path | Iterable[str | Path], kind: str, ledger: Ledger,
+           how: Reading | None = None) -> Iterator[Record]:
+    """The records of `read` one at a time; the ledger is complete once the last one was taken.
+
+    Only formats that join rows (HelpSteer, messages of trees) and .json files hold a file in memory.
+    """
+    how = how or Reading()
     if kind not in formats.KINDS:
         raise ValueError(f"kind must be one of {', '.join(formats.KINDS)}, not {kind!r}")
-    if format != "auto":
-        formats.by_name(format, kind)
-    rows, seen = Rows([], Ledger(max_rejected)), _Seen()
-    for origin in resolve(source):
-        _read_origin(origin, kind, format, rows, seen)
-    rows.ledger.notes += seen.notes()
-    return rows
+    if how.format != "auto":
+        formats.by_name(how.format, kind)
+    return _stream(resolve(source), kind, ledger, how)
 
 
-def _read_origin(origin: Origin, kind: str, format: str, rows: Rows, seen: _Seen) -> None:
-    stream = origin.rows()
-    first = list(_first_rows(stream))
-    form, why = _choose(first, kind, format, origin.name)
-    before = rows.ledger.read
-    for where, raw in chain(first, stream):
-        record = _convert(raw, where, form, kind, rows.ledger, seen)
-        if record is not None:
-            rows.records.append(record)
-            rows.ledger.kept += 1
-            seen.add(record)
-    rows.ledger.sources.append({
+def _stream(origins: list[Origin], kind: str, ledger: Ledger, how: Reading) -> Iterator[Record]:
+    seen = _Seen()
+    for origin in origins:
+        yield from _origin_records(origin, kind, ledger, how, seen)
+    ledger.notes += seen.notes()
+
+
+def _origin_records(origin: Origin, kind: str, ledger: Ledger, how: Reading, seen: _Seen) -> Iterator[Record]:
+    rows = origin.rows(how.columns, dict(how.rename))
+    first = list(first_rows(rows))
+    form, why = _choose(first, kind, how.format, origin.name)
+    before = sum(ledger.rows.values()), ledger.kept
+    every = chain(first, rows)
+    for where, raw, count in formats.gathered(form, every) if form else (Gathered(*item) for item in every):
+        parts = _parts(raw, where, form, kind, how, seen)
+        yield from _entered(parts, count, ledger, seen)
+    ledger.sources.append({
         "path": origin.name, "sha256": origin.sha256(), "format": form.name if form else "unknown", "why": why,
-        "rows": rows.ledger.read - before,
+        "rows": sum(ledger.rows.values()) - before[0], "records": ledger.kept - before[1],
     })
-    rows.ledger.notes += origin.notes
+    ledger.notes += origin.notes
 
 
-def _first_rows(stream: Iterator) -> Iterator[tuple[str, dict | BadRow]]:
+def first_rows(rows: Iterator) -> Iterator[tuple[str, dict | BadRow]]:
     """Rows up to the hundredth that can be read, so that bad ones at the start decide nothing."""
     readable = 0
-    while readable < SAMPLE and (item := next(stream, None)) is not None:
+    while readable < SAMPLE and (item := next(rows, None)) is not None:
         readable += isinstance(item[1], dict)
         yield item
 
@@ -132,15 +159,27 @@ def _choose(first: list, kind: str, format: str, name: str) -> tuple[Format | No
     return formats.by_name(found, kind), why
 
 
-def _convert(raw, where: str, form: Format | None, kind: str, ledger: Ledger, seen: _Seen) -> Record | None:
+def _parts(raw: dict | BadRow, where: str, form: Format | None, kind: str, how: Reading, seen: _Seen) -> list[Part]:
     if isinstance(raw, BadRow):
-        ledger.reject(where, raw.reason, raw.detail, raw.row)
-        return None
-    try:
-        return formats.convert(form, kind, Fields(raw, where, seen.message_fields))
-    except BadRow as error:
-        ledger.reject(where, error.reason, error.detail, raw)
-        return None
+        return [(where, raw)]
+    return formats.convert(form, kind, Fields(raw, where, seen.message_fields, how.ranked))
+
+
+def _entered(parts: list[Part], rows: int, ledger: Ledger, seen: _Seen) -> list[Record]:
+    """Enters what a row (or several that make one) gave into the ledger; returns its records."""
+    kept, refused = [], 0
+    for where, found in parts:
+        if isinstance(found, BadRow):
+            ledger.reject(where, found.reason, found.detail, found.row)
+            refused += 1
+        elif isinstance(found, PassedOver):
+            ledger.pass_over(found.reason)
+        else:
+            kept.append(found)
+            seen.add(found)
+    ledger.kept += len(kept)
+    ledger.count_rows(rows, len(kept), refused)
+    return kept
 
 
 def _key(record: Record) -> int:
@@ -149,6 +188,10 @@ def _key(record: Record) -> int:
         return hash(record.text)
     if isinstance(record, Comparison):
         return _key_of_pair(record.prompt, record.chosen, record.rejected)
+    if isinstance(record, Unpaired):
+        return hash((_content(record.prompt + record.completion), record.label))
+    if isinstance(record, Labelled):
+        return hash((record.text, record.pair, record.label))
     return hash(_content(record.messages))
 
 

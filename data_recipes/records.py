@@ -1,4 +1,4 @@
-"""The four kinds of row, validated when they are made. What cannot be one raises `BadRow` with a reason to count by.
+"""The kinds of row, validated when they are made. What cannot be one raises `BadRow` with a reason to count by.
 
 Reasons raised here: missing-field, wrong-type, empty-text, bad-role, bad-order, bad-tool-call, identical-pair,
 not-finite. They are short on purpose: they become keys in the manifest and lines of a table.
@@ -132,7 +132,54 @@ class Prompt:
         check_prompt(self.messages)
 
 
-Record = Text | Demonstration | Comparison | Prompt
+@dataclass(frozen=True, slots=True)
+class Unpaired:
+    """One answer to a prompt, and whether it is a good one (KTO, arXiv:2402.01306)."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    label: bool
+    tools: list | None = None
+    where: str = ""
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        if len(self.completion) != 1 or self.completion[0].role != "assistant":
+            found = " ".join(turn.role for turn in self.completion) or "nothing"
+            raise BadRow("bad-order", f"completion must be one assistant message after the prompt; it is: {found}")
+        if type(self.label) is not bool:
+            raise wrong_type("label", "true or false", self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text, or two, with its class, its classes or its score.
+
+    label: a class as text or whole number, true or false, a finite score, or a tuple of classes (it may be empty).
+    pair: the second text of rows that have two (premise and hypothesis), else None.
+    """
+
+    text: str
+    label: str | int | float | bool | tuple[str | int, ...]
+    pair: str | None = None
+    where: str = ""
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_text("text", self.text)
+        if self.pair is not None:
+            check_text("the second text", self.pair)
+        if type(self.label) is tuple:
+            for one in self.label:
+                _check_class("each of the labels", one)
+        elif type(self.label) is float:
+            check_finite("label", self.label)
+        elif type(self.label) is not bool:
+            _check_class("label", self.label)
+
+
+Record = Text | Demonstration | Comparison | Prompt | Unpaired | Labelled
 
 
 def check_order(messages: tuple[Message, ...]) -> None:
@@ -167,6 +214,11 @@ def check_text(name: str, value: Any) -> str:
     if not value.strip():
         raise BadRow("empty-text", f"{name} is empty")
     return value
+
+
+def _check_class(name: str, value: Any) -> None:
+    if type(value) is not int:
+        check_text(name, value)
 
 
 def check_finite(name: str, value: Any) -> float:

@@ -16,6 +16,7 @@ SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "a
                   "function_call": "assistant", "observation": "tool", "tool": "tool"}
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 TRANSCRIPT_START = re.compile(r"\s*(Human|Assistant):")
+EXTRA_ID = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")  # how HelpSteer writes the turns after the first
 
 Turns = tuple[Message, ...]
 
@@ -94,6 +95,14 @@ def from_transcript(name: str, value: Any) -> Turns:
         return tuple(Message(role, content.strip()) for role, content in zip(roles, parts[1::2], strict=True))
     except BadRow as error:
         raise BadRow(error.reason, f"{name}: {error.detail}") from error
+
+
+def from_extra_id(name: str, value: Any) -> Turns:
+    """HelpSteer's prompt: the user's text, then "<extra_id_1>Assistant" or "<extra_id_1>User" before each further turn."""
+    first, *rest = EXTRA_ID.split(check_text(name, value))
+    roles = ("user" if speaker == "User" else "assistant" for speaker in rest[::2])
+    later = (Message(role, text) for role, text in zip(roles, rest[1::2], strict=True))
+    return (*from_text(name, first), *later)
 
 
 def split_pair(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:

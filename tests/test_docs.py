@@ -11,6 +11,7 @@ import importlib.util
 import json
 import re
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from alignment.config import describe as describe_config
 from alignment.config.defaults import learning_rate
 from alignment.config.trainer import allowed
 from data_recipes import formats
+from data_recipes.readers import read
 from tests import docs_pages as pages
 from tests.docs_pages import PAGES, ROOT, Block
 
@@ -162,20 +164,22 @@ def test_config_files_load(block: Block, tmp_path):
     load(block.words[1], tmp_path / "shown.yaml")
 
 
-def test_each_format_has_an_example_that_is_read():
+def test_each_format_has_an_example_that_is_read(tmp_path):
     shown = set()
     for block in pages.blocks("json"):
         if len(block.words) == 3:
             _, kind, name = block.words
-            row = json.loads(block.text)
-            assert formats.detect([row], kind)[0] == name
-            formats.convert(formats.by_name(name, kind), kind, formats.Fields(row))
+            (tmp_path / "rows.jsonl").write_text(block.text, encoding="utf-8")
+            found = read(tmp_path / "rows.jsonl", kind)
+            found.ledger.check()
+            assert found.ledger.sources[0]["format"] == name and not found.ledger.passed
             shown.add((kind, name))
     assert shown == {(kind, name) for kind in formats.KINDS for name in formats.names(kind)}
 
 
 def test_each_reason_of_a_bad_row_is_explained():
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "data_recipes").glob("*.py"))
+    places = ((ROOT / "data_recipes").glob("*.py"), (ROOT / "data_recipes" / "formats").glob("*.py"))
+    code = "".join(path.read_text(encoding="utf-8") for path in chain(*places))
     raised = set(re.findall(r"(?:BadRow|_blame)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", code))
     page = ROOT / "docs" / "data-formats.md"
     table = page.read_text(encoding="utf-8").split("| Reason |")[1].split("\n\n")[0]

@@ -9,6 +9,7 @@ from data_recipes.errors import Refused
 from data_recipes.records import Demonstration, Prompt
 
 LOOKED_AT = 100
+KINDS = ("demonstrations", "comparisons", "prompts")
 
 
 def read_rows(data: tuple[str, ...], kind: str, *, format: str, max_rejected: float, limit: int | None) -> Any:
@@ -36,18 +37,10 @@ def kind_of(source: str) -> str:
 
 
 def kind_of_rows(rows: list[dict], where: str = "") -> str:
-    """By what most rows have. Pairs come first, since they have a prompt too; then chats that end with an answer."""
-    tests = {"comparisons": _is_pair, "demonstrations": _is_answered, "prompts": _is_asked}
-    counts = {kind: sum(test(row) for row in rows) for kind, test in tests.items()}
-    best = max(counts, key=counts.get)
-    if not counts[best]:
-        keys = ", ".join(sorted({str(key) for row in rows for key in row})[:12]) or "(none)"
-        raise Refused(
-            f"rows with the columns {keys} are neither demonstrations nor pairs nor prompts",
-            where=where or "--kind",
-            expected="messages, prompt and completion, chosen and rejected, or prompt",
-        )
-    return best
+    """By what most rows have, where they fit one kind alone. Raises Refused where they fit none, or several."""
+    from data_recipes import formats
+
+    return formats.detect_kind(rows, where, KINDS)[0]
 
 
 def as_prompts(records: list) -> list[Prompt]:
@@ -62,28 +55,3 @@ def as_prompts(records: list) -> list[Prompt]:
             )
         made.append(record)
     return made
-
-
-def _is_pair(row: dict) -> bool:
-    return "chosen" in row and "rejected" in row
-
-
-def _is_answered(row: dict) -> bool:
-    if _is_pair(row):
-        return False
-    for key, roles in (("messages", ("assistant",)), ("conversations", ("gpt", "assistant", "chatgpt", "bot"))):
-        if key in row:
-            turns = row[key]
-            last = turns[-1] if isinstance(turns, list) and turns else {}
-            return isinstance(last, dict) and (last.get("role") or last.get("from")) in roles
-    return any(all(key in row for key in keys) for keys in (("prompt", "completion"), ("instruction", "output"))) or (
-        "text" in row and "prompt" not in row
-    )
-
-
-def _is_asked(row: dict) -> bool:
-    return (
-        not _is_pair(row)
-        and not _is_answered(row)
-        and any(key in row for key in ("prompt", "messages", "conversations", "instruction", "turns"))
-    )

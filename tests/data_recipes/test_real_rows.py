@@ -24,7 +24,7 @@ def real(name: str) -> Path:
     ("kto_messages_300.json", "demonstrations", "messages", 300),
     ("dpo_sharegpt_300.json", "comparisons", "sharegpt-pair", 300),
     ("mt_bench_questions_80.jsonl", "prompts", "turns", 80),
-    ("self_instruct_seed_tasks.jsonl", "prompts", "alpaca", 175),
+    ("self_instruct_seed_tasks.jsonl", "prompts", "self-instruct", 175),
 ])
 def test_every_row_of_a_published_file_is_read(name, kind, form, count):
     found = read(real(name), kind)

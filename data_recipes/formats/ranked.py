@@ -1,0 +1,189 @@
+"""Several answers to one prompt with scores or ranks, taken apart into pairs: UltraFeedback, HelpSteer, lists of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from data_recipes import turns
+from data_recipes.formats.base import Fields, Gathered, PassedOver, keyed, number, told
+from data_recipes.formats.pairs import helpsteer_prompt, preference
+from data_recipes.records import BadRow, Message, check_text
+
+ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")  # UltraFeedback, arXiv:2310.01377
+TEXTS = ("answer", "response", "completion", "text", "content")
+
+
+class Answer(NamedTuple):
+    """One of several answers. score: more is better. about: columns that its pairs carry as chosen_... and rejected_..."""
+
+    text: str
+    score: float
+    about: dict[str, Any]
+
+
+def chosen_pairs(answers: list[Answer], ranked: str = "all") -> Iterator[tuple[Answer, Answer] | PassedOver]:
+    """(better, worse) of answers to one prompt, the best first; equal scores are no pair and are passed over.
+
+    Args:
+        ranked: "all" pairs, the "best" against each other one, or the two "ends" alone.
+    """
+    if len(answers) < 2:
+        yield PassedOver("one-answer", "there is nothing to compare it with")
+        return
+    ordered = sorted(answers, key=lambda answer: -answer.score)
+    found = {"best": [(ordered[0], other) for other in ordered[1:]], "ends": [(ordered[0], ordered[-1])]}
+    for better, worse in found.get(ranked) or combinations(ordered, 2):
+        tie = better.score == worse.score
+        yield PassedOver("tie", f"two answers have the score {better.score:g}") if tie else (better, worse)
+
+
+def pair_rows(fields: Fields, prompt: Any, answers: list[Answer], *, margins: bool = True) -> Iterator[dict | PassedOver]:
+    """Rows of prompt, chosen and rejected, with the row's other columns; margin is the difference of scores."""
+    rest = fields.rest()
+    for found in chosen_pairs(answers, fields.ranked or "all"):
+        if isinstance(found, PassedOver):
+            yield found
+            continue
+        better, worse = found
+        row = {**rest, "prompt": prompt, "chosen": better.text, "rejected": worse.text}
+        if margins:
+            row["margin"] = better.score - worse.score
+        for side, answer in (("chosen", better), ("rejected", worse)):
+            row.update({f"{side}_{name}": value for name, value in answer.about.items()})
+        yield row
+
+
+# ------------------------------------------------------------------------------------------------------- UltraFeedback
+
+
+def _ultrafeedback(fields: Fields) -> Iterator[dict | PassedOver]:
+    prompt = fields.value("instruction")
+    answers = [_rated(item, number) for number, item in enumerate(fields.items("completions", "completions"), 1)]
+    fields.used.add("models")  # repeated with each answer
+    return pair_rows(fields, prompt, answers)
+
+
+def _rated(item: dict, number_: int) -> Answer:
+    try:
+        text, score = check_text("response", item.get("response")), _rating(item)
+    except BadRow as error:
+        raise BadRow(error.reason, f"completion {number_}: {error.detail}") from error
+    return Answer(text, score, {"score": score, **({"model": item["model"]} if "model" in item else {})})
+
+
+def _rating(item: dict) -> float:
+    """The mean of the aspects' ratings; the overall score only where there are none.
+
+    In some two thousand published rows an overall score of 1 was written as 10 (github.com/OpenBMB/UltraFeedback/issues/8);
+    the aspects do not have that fault.
+    """
+    aspects = item.get("annotations")
+    found = [aspects[name] for name in ASPECTS if isinstance(aspects.get(name), dict)] if isinstance(aspects, dict) else []
+    ratings = [one.get("Rating") for one in found]
+    if ratings and not {None, "N/A"} & set(map(_hashable, ratings)):
+        return round(fmean(number("Rating", rating) for rating in ratings), 6)
+    for key in ("overall_score", "fine-grained_score", "score"):
+        if item.get(key) is not None:
+            return number(key, item[key])
+    raise BadRow("missing-field", "no rating: neither annotations with a Rating for each aspect nor overall_score")
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, (str, type(None))) else ""
+
+
+# ---------------------------------------------------------------------------------------------------- lists of answers
+
+
+def _answers(fields: Fields) -> Iterator[dict | PassedOver]:
+    """Nectar's rows: a prompt (text or an hh transcript) and answers, each with a rank (1 is best) or a score."""
+    prompt = fields.value("prompt")
+    if turns.is_transcript(prompt):
+        prompt = [turn.as_dict() for turn in turns.from_transcript("prompt", prompt.rstrip().removesuffix("Assistant:"))]
+    items = fields.items("answers", "answers")
+    if len({"score" in item for item in items}) > 1:
+        raise BadRow("missing-field", "some of the answers have a score and others have none")
+    return pair_rows(fields, prompt, [_listed(item) for item in items], margins="score" in items[0])
+
+
+def _listed(item: dict) -> Answer:
+    key = next((key for key in TEXTS if key in item), TEXTS[0])
+    scored = "score" if "score" in item else "rank"
+    if scored not in item:
+        raise BadRow("missing-field", "an answer has neither rank nor score")
+    found = number(scored, item[scored])
+    about = {name: item[name] for name in (scored, "model") if name in item}
+    return Answer(check_text(key, item.get(key)), found if scored == "score" else -found, about)
+
+
+def _is_answers(row: dict) -> bool:
+    found = row.get("answers")
+    return "prompt" in row and isinstance(found, list) and all(isinstance(one, dict) for one in found) and bool(found)
+
+
+# ----------------------------------------------------------------------------------------------------------- HelpSteer
+
+
+def by_column(rows: Iterable[tuple[str, dict | BadRow]], key: str) -> Iterator[Gathered]:
+    """Rows with the same value of a column joined as {key: value, "rows": [...]}, in order of their first row.
+
+    Holds the whole file. A row that cannot be read, or without the column, stands alone as a BadRow.
+    """
+    found: dict[Any, list[tuple[str, dict]]] = {}
+    for where, row in rows:
+        value = row.get(key) if isinstance(row, dict) else row
+        if isinstance(value, str):
+            found.setdefault(value, []).append((where, row))
+        else:
+            bad = value if isinstance(value, BadRow) else BadRow("missing-field", f"no {key}", row)
+            yield Gathered(where, bad)
+    for value, group in found.items():
+        places = joined_places([where for where, _ in group])
+        yield Gathered(places, {key: value, "rows": [row for _, row in group]}, len(group))
+
+
+def joined_places(places: list[str]) -> str:
+    """One place for several rows: "file:3+4+7"."""
+    return "+".join([places[0], *(place.rpartition(":")[2] for place in places[1:])])
+
+
+def _by_prompt(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
+    """HelpSteer's rows joined by prompt; what is wrong with one of them does not touch the others."""
+    return by_column(_checked(rows), "prompt")
+
+
+def _checked(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[tuple[str, dict | BadRow]]:
+    for where, row in rows:
+        try:
+            if isinstance(row, dict):
+                number("helpfulness", Fields(row).value("helpfulness"))
+                Message("assistant", check_text("response", Fields(row).value("response")))
+        except BadRow as error:
+            row = BadRow(error.reason, error.detail, row)
+        yield where, row
+
+
+def _scored(fields: Fields) -> Iterator[dict | PassedOver]:
+    """HelpSteer (arXiv:2311.09528): pairs by helpfulness, as HelpSteer2's card has it; other scores stay beside them."""
+    prompt = [turn.as_dict() for turn in helpsteer_prompt(fields)]
+    found = fields.items("rows", "rows")
+    answers = [_helpful(row) for row in found]
+    return pair_rows(fields, prompt, answers)
+
+
+def _helpful(row: dict) -> Answer:
+    about = {name: value for name, value in row.items() if name not in ("prompt", "response")}
+    return Answer(row["response"], number("helpfulness", row["helpfulness"]), about)
+
+
+
+RANKED_PAIRS = (
+    told("ranked", "prompt, and answers with ranks or scores", "prompt answers", _is_answers, preference, parts=_answers),
+    keyed("ultrafeedback", "instruction and rated completions", "instruction completions", preference,
+          parts=_ultrafeedback),
+    keyed("helpsteer", "prompt, response and scores", "prompt response helpfulness", preference, parts=_scored,
+          gather=_by_prompt),
+)
