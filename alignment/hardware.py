@@ -7,7 +7,9 @@ Korthikanti et al. 2022 (arXiv 2205.05198, equation 2) without the attention mat
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -20,6 +22,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SHARE = 0.8  # of the free memory that the estimate may fill; the rest is fragmentation and what others take
 GIB = 1 << 30
+# glibc's mallopt(3): by default a freed block at the heap's end goes back to the system, and is paged in anew each step
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_ON_HEAP = -1, -3, 32 << 20
 
 
 @dataclass(frozen=True)
@@ -265,11 +269,25 @@ def make_plan(
 
 
 def apply(plan: Plan) -> None:
-    """Sets threads and determinism for this process."""
+    """Sets threads, the heap and determinism for this process."""
     torch.set_num_threads(plan.threads)
+    if plan.device == "cpu":
+        keep_heap()
     if plan.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+def keep_heap() -> bool:
+    """Lets a process that trains on the CPU keep the memory that it frees; whether it could be asked for.
+
+    A step's activations are freed and wanted again by the next step. Handed back in between, each page is cleared and mapped
+    again: a third to two thirds of the page faults of a run on glibc, and up to a tenth of its time.
+    """
+    if platform.libc_ver()[0] != "glibc":  # macOS, Windows and musl have other allocators
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(M_TRIM_THRESHOLD, GIB), mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)])
 
 
 def half_micro_batch(plan: Plan) -> Plan:
