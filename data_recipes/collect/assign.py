@@ -194,8 +194,9 @@ def side(db: sqlite3.Connection, item: int, who: Annotator, seed: int) -> bool:
 
 def _shown(db: sqlite3.Connection, column: str, value: int) -> tuple[int, int]:
     """How often swapped, of how often at all, over answers and open tasks of an item or a person."""
-    counted = "SELECT coalesce(sum(swapped), 0), count(*) FROM {} AS live JOIN assignment AS a ON a.id = live.assignment"
-    found = [db.execute(f"{counted.format(table)} WHERE live.{column} = ?", (value,)).fetchone() for table in ("ballot", "lease")]
+    asked = ("SELECT coalesce(sum(swapped), 0), count(*) FROM {} AS live JOIN assignment AS a ON a.id = live.assignment"
+             f" WHERE live.{column} = ?")
+    found = [db.execute(asked.format(table), (value,)).fetchone() for table in ("ballot", "lease")]
     return sum(one[0] for one in found), sum(one[1] for one in found)
 
 

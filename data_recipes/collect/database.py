@@ -88,6 +88,14 @@ class Database:
             self._connections.clear()
         self._local = threading.local()
 
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[Database]:
+        """Closes at the end."""
+        try:
+            yield self
+        finally:
+            self.close()
+
     def _check(self, connection: sqlite3.Connection) -> None:
         with translated(self.path):
             kind = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -133,7 +141,9 @@ def check_file(path: Path) -> None:
     with open(path, "rb") as file:
         start = file.read(len(MAGIC))
     if start != MAGIC:
-        raise damaged(path, "its first bytes are not those of SQLite")
+        raise Damaged("this is no collection, or a damaged one: its first bytes are not those of SQLite", where=path,
+                      expected="a file made by align collect init",
+                      do=f"If it was one, save what can be read: align collect salvage {path} --output saved.db")
 
 
 def damaged(path: Path, detail: str) -> Damaged:

@@ -28,7 +28,7 @@ def record(db: sqlite3.Connection, who: Annotator, entry: Entry, now: float, lea
         Refused: an entry that makes no sense.
     """
     body = checked(entry)
-    mark = sha256_json([entry.kind, entry.item, entry.lease, body])
+    mark = fingerprint(entry.kind, entry.item, entry.lease, body)
     if (known := _known(db, who, entry, mark)) is not None:
         return known
     if not who.active:
@@ -39,14 +39,20 @@ def record(db: sqlite3.Connection, who: Annotator, entry: Entry, now: float, lea
     undone = _undone(db, who, entry, body) if entry.kind == "undo" else None
     seq = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM event").fetchone()[0]
     reply = _reply(db, entry, body, seq, assignment, undone)
-    db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
-        seq, who.id, entry.client_id, entry.kind, entry.item, assignment["id"] if assignment else None, _json(body),
-        entry.visible_ms, entry.guideline, now, mark, _json(reply), undone["seq"] if undone else None))
+    place = (assignment["id"], assignment["swapped"]) if assignment else (None, None)
+    db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
+        seq, who.id, entry.client_id, entry.kind, entry.item, *place, _json(body), entry.visible_ms, entry.guideline, now, mark,
+        _json(reply), undone["seq"] if undone else None))
     if undone:
         _take_back(db, undone, now + lease_seconds, now)
     elif entry.kind in ENDING:
         _cast(db, who, entry.kind, seq, assignment, bool(reply["counted"]))
     return reply
+
+
+def fingerprint(kind: str, item: int, lease: str | None, body: dict) -> str:
+    """What makes two entries the same act; the time on the page is no part of it."""
+    return sha256_json([kind, item, lease, body])
 
 
 def _json(value: Any) -> str:

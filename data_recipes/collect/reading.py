@@ -72,12 +72,11 @@ def _rest(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> int:
 
 
 MINE = """
-SELECT event.*, messages, one.text AS first, two.text AS second, a.swapped,
+SELECT event.*, messages, one.text AS first, two.text AS second,
     EXISTS (SELECT 1 FROM event AS u WHERE u.undoes = event.seq) AS undone
-FROM event JOIN assignment AS a ON a.id = event.assignment JOIN item ON item.id = event.item
-    JOIN prompt ON prompt.id = item.prompt JOIN response AS one ON one.id = item.first
+FROM event JOIN item ON item.id = event.item JOIN prompt ON prompt.id = item.prompt JOIN response AS one ON one.id = item.first
     JOIN response AS two ON two.id = item.second
-WHERE event.annotator = ? ORDER BY event.seq DESC LIMIT ?
+WHERE event.annotator = ? AND event.kind <> 'undo' ORDER BY event.seq DESC LIMIT ?
 """
 
 
@@ -93,7 +92,7 @@ def mine(db: sqlite3.Connection, who: int, limit: int) -> list[dict]:
 # ---------------------------------------------------------------------------------------------------------------- votes
 
 VOTES = """
-SELECT event.*, annotator.name, annotator.role, a.swapped, a.strategy, a.probability, a.settles,
+SELECT event.*, annotator.name, annotator.role, a.strategy, a.probability, a.settles,
     item.kind AS item_kind, item.of, item.expected, item.words, list.name AS list, prompt.hash AS prompt_hash,
     one.text AS first, two.text AS second, one.source AS source_first, two.source AS source_second
 FROM ballot JOIN event ON event.seq = ballot.event JOIN assignment AS a ON a.id = ballot.assignment
@@ -114,7 +113,7 @@ def votes(db: sqlite3.Connection, list_name: str | None) -> list[Vote]:
 
 
 BESIDE = """
-SELECT event.*, a.swapped FROM event JOIN assignment AS a ON a.id = event.assignment
+SELECT * FROM event
 WHERE kind IN ('comment', 'edit') AND NOT EXISTS (SELECT 1 FROM event AS u WHERE u.undoes = event.seq) ORDER BY event.seq
 """
 
@@ -227,7 +226,7 @@ def _stuck(db: sqlite3.Connection) -> list[int]:
 
 EVENTS = """
 SELECT seq, event.client_id, annotator.name AS annotator, annotator.role, event.annotator AS annotator_id, event.kind,
-    event.item, list.name AS list, item.kind AS item_kind, item.of, item.hash AS item_hash, a.swapped, a.strategy,
+    event.item, list.name AS list, item.kind AS item_kind, item.of, item.hash AS item_hash, event.swapped, a.strategy,
     a.probability, a.settles, event.body, event.visible_ms, event.guideline, event.at, event.undoes
 FROM event JOIN annotator ON annotator.id = event.annotator JOIN item ON item.id = event.item JOIN list ON list.id = item.list
     LEFT JOIN assignment AS a ON a.id = event.assignment

@@ -46,7 +46,7 @@ CREATE INDEX lease_item ON lease (item);
 CREATE INDEX lease_expires ON lease (expires);
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY, annotator INTEGER NOT NULL REFERENCES annotator, client_id TEXT NOT NULL, kind TEXT NOT NULL,
-    item INTEGER NOT NULL REFERENCES item, assignment INTEGER REFERENCES assignment, body TEXT NOT NULL,
+    item INTEGER NOT NULL REFERENCES item, assignment INTEGER REFERENCES assignment, swapped INTEGER, body TEXT NOT NULL,
     visible_ms INTEGER NOT NULL, guideline INTEGER NOT NULL, at REAL NOT NULL, fingerprint TEXT NOT NULL, reply TEXT NOT NULL,
     undoes INTEGER UNIQUE REFERENCES event, UNIQUE (annotator, client_id));
 CREATE INDEX event_item ON event (item, annotator);

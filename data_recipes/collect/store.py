@@ -9,6 +9,7 @@ Every method is one short transaction of its own and may be called from any thre
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from data_recipes.collect import assign, entries, people, reading, writing
 from data_recipes.collect.database import Database, create
 from data_recipes.collect.model import Annotator, Entry, Guidelines, ListPlan, Plan, Progress, Task, Vote
+from data_recipes.collect.snapshot import View
 
 
 class Store:
@@ -230,6 +232,12 @@ class Store:
         nothing."""
         with self.database.read() as db:
             return reading.events_hash(db)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[View]:
+        """One consistent view for exports; others may write meanwhile."""
+        with self.database.read() as db:
+            yield View(db, self.path)
 
     def backup(self, path: Path | str) -> Path:
         """A whole copy, while others read and write."""

@@ -10,6 +10,7 @@ import sqlite3
 from data_recipes.collect import assign as choosing
 from data_recipes.collect import people
 from data_recipes.collect.entries import promote
+from data_recipes.collect.items import word_count
 from data_recipes.collect.model import STRATEGIES, VERDICTS, Annotator, Answer, Item, ListPlan, Plan
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_json, sha256_text
@@ -128,7 +129,7 @@ def add_item(db: sqlite3.Connection, row: sqlite3.Row, item: Item) -> tuple[int,
         "INSERT INTO item (list, kind, prompt, first, second, expected, why, needed, rank, stratum, disagreement, gap, words,"
         " extra, origin, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row["id"], item.kind, prompt, first, second, item.expected, item.why, needed, rank, item.stratum, item.disagreement,
-         item.gap, sum(len(text.split()) for text in texts), json.dumps(item.extra, ensure_ascii=False, sort_keys=True),
+         item.gap, sum(map(word_count, texts)), json.dumps(item.extra, ensure_ascii=False, sort_keys=True),
          item.where, key))
     return done.lastrowid, key, item.kind
 
