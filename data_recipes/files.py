@@ -6,12 +6,17 @@ temporary name beside it, are synced, and take the name by rename.
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from data_recipes.errors import Refused
 
 CHUNK = 1 << 20
 
@@ -47,6 +52,44 @@ def write_json(path: Path | str, value: Any) -> None:
 def write_jsonl(path: Path | str, rows: list[dict]) -> None:
     """Writes one JSON object a line, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_lines(path: Path | str, lines: Iterable[bytes], *, overwrite: bool = False) -> str:
+    """Streams lines into a file, gzipped where its name ends in .gz; the same lines give the same bytes.
+
+    The file gets its name once the last line was taken, so an error while they are made leaves nothing behind.
+
+    Returns:
+        "written", or "unchanged" where the file was there already with the same bytes.
+
+    Raises:
+        Refused: the file is there with other bytes, and may not be overwritten.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file, _packed(file, path) as packed:
+            packed.writelines(lines)
+        if path.exists() and sha256_file(path) == sha256_file(name):
+            os.unlink(name)
+            return "unchanged"
+        if path.exists() and not overwrite:
+            raise Refused("the file is there already and holds something else", where=path, expected="a new name",
+                          do="--overwrite replaces it.")
+        os.chmod(name, 0o666 & ~_umask())
+        move_in(Path(name), path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return "written"
+
+
+def _packed(file: BinaryIO, path: Path):
+    if path.suffix.lower() != ".gz":
+        return contextlib.nullcontext(file)
+    # neither name nor time go into the header: they would differ each time
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
 
 
 def move_in(source: Path, target: Path) -> None:

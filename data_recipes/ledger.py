@@ -116,7 +116,7 @@ class Ledger:
         if self.rejected.keys() <= {"too-long", "nothing-to-train-on"}:
             where += "Raise --max-length (data.max_length) if the model's context allows. "
         share = math.ceil(self.refused / self.read * 1000) / 1000
-        return f"{where}Mend the rows, or let such a share pass with --set data.max_rejected={share:g}."
+        return f"{where}Mend the rows, or let such a share pass with --max-rejected {share:g}."
 
 
 def write_rejected(path: Path | str, ledgers: Iterable[Ledger]) -> None:

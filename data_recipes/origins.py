@@ -32,10 +32,11 @@ class Origin:
         """The raw rows, each with its place.
 
         Args:
-            columns: names for a table whose first line is a row already. rename: old names of columns to new ones.
+            columns: names for a table whose first line is a row already.
+            rename: old names of columns to new ones; an empty new name leaves the column out.
         """
         rows = iter_rows(self.path, self.notes, columns) if self.path else self._hub_rows()
-        return renamed(rows, rename) if rename else rows
+        return _renamed(rows, rename, self.notes) if rename else rows
 
     def sha256(self) -> str:
         """Of the file's bytes, or of a hub data set's rows in order; the latter once they were read to the end."""
@@ -50,17 +51,6 @@ class Origin:
             digest.update(json.dumps(held, sort_keys=True, default=str).encode("ascii") + b"\n")
             yield where, row
         self._sha256 = digest.hexdigest()
-
-
-def renamed(rows: Iterator[tuple[str, dict | BadRow]], names: dict[str, str]) -> Iterator[tuple[str, dict | BadRow]]:
-    """Rows with columns renamed. A row that has both the old and the new name is a BadRow."""
-    for where, row in rows:
-        if isinstance(row, dict):
-            if clash := [new for old, new in names.items() if old in row and new in row and new not in names]:
-                row = BadRow("column-clash", f"a column is to be renamed {clash[0]!r}, and there is one already", row)
-            else:
-                row = {names.get(key, key): value for key, value in row.items()}
-        yield where, row
 
 
 def resolve(source: str | Path | Iterable[str | Path]) -> list[Origin]:
@@ -112,3 +102,19 @@ def _folder(name: str, path: Path) -> Origin:
 
 def _is_data(path: Path) -> bool:
     return path.is_file() and Path(path.name.lower().removesuffix(".gz")).suffix in SUFFIXES
+
+
+def _renamed(rows: Iterator, names: dict[str, str], notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
+    """Rows with columns renamed or left out; a row where two would get the same name is a BadRow."""
+    seen: set[str] = set()
+    for where, row in rows:
+        if isinstance(row, dict):
+            seen.update(names.keys() & row.keys())
+            kept = [names.get(key, key) for key in row if names.get(key, key)]
+            if len(set(kept)) < len(kept):
+                twice = next(key for key in kept if kept.count(key) > 1)
+                row = BadRow("column-clash", f"renamed, two columns would be called {twice!r}", row)
+            else:
+                row = {names.get(key, key): value for key, value in row.items() if names.get(key, key)}
+        yield where, row
+    notes += [f"no row has the column {name!r}, which was to be renamed or left out" for name in names if name not in seen]

@@ -11,7 +11,7 @@ not clear.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_recipes.formats import Fields, Format, Gathered, Part, PassedOver
 from data_recipes.ledger import Ledger, write_rejected
 from data_recipes.origins import Origin, resolve
 from data_recipes.raw_rows import iter_rows
-from data_recipes.records import BadRow, Comparison, Labelled, Message, Record, Text, Unpaired
+from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Record, Text, Unpaired
 
 __all__ = ["Ledger", "Reading", "Rows", "first_rows", "iter_rows", "read", "stream", "write_rejected"]
 
@@ -49,6 +49,7 @@ class _Seen:
     rows: set[int] = field(default_factory=set)
     duplicates: int = 0
     contradictions: int = 0
+    bad_answers: int = 0
     columns: set[str] = field(default_factory=set)
     message_fields: set[str] = field(default_factory=set)
 
@@ -58,6 +59,7 @@ class _Seen:
         self.rows.add(key)
         if isinstance(record, Comparison):
             self.contradictions += _key_of_pair(record.prompt, record.rejected, record.chosen) in self.rows
+        self.bad_answers += isinstance(record, Demonstration) and record.extra.get("label") is False
         self.columns.update(record.extra)
 
     def notes(self) -> Iterator[str]:
@@ -65,6 +67,9 @@ class _Seen:
             yield f"{self.duplicates} rows repeat an earlier row; they are kept"
         if self.contradictions:
             yield f"{self.contradictions} pairs say the opposite of an earlier pair; they are kept"
+        if self.bad_answers:
+            yield (f"{self.bad_answers} rows have the label false, as answers that were called bad; they are kept all the "
+                   "same, and align data convert --to messages leaves them out")
         if self.columns:
             yield f"columns kept beside the rows and not trained on: {', '.join(sorted(map(str, self.columns)))}"
         if self.message_fields:
@@ -77,13 +82,15 @@ class Reading:
 
     format: a name from `formats.names(kind)`, or "auto": each source's format is told from its first rows.
     ranked: one of `formats.RANKED`, what is taken where answers are ranked; "" is the kind's own default.
-    columns: names for a table without a first line of names. rename: old names of columns to new ones.
+    columns: names for a table without a first line of names. rename: (old, new) names of columns; no new name leaves it out.
+    then: makes of each record what is kept: (place, record, BadRow or PassedOver) each, as `formats.convert` does.
     """
 
     format: str = "auto"
     ranked: str = ""
     columns: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
+    then: Callable[[Record], list[Part]] | None = None
 
 
 def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = "auto",
@@ -162,7 +169,10 @@ def _choose(first: list, kind: str, format: str, name: str) -> tuple[Format | No
 def _parts(raw: dict | BadRow, where: str, form: Format | None, kind: str, how: Reading, seen: _Seen) -> list[Part]:
     if isinstance(raw, BadRow):
         return [(where, raw)]
-    return formats.convert(form, kind, Fields(raw, where, seen.message_fields, how.ranked))
+    parts = formats.convert(form, kind, Fields(raw, where, seen.message_fields, how.ranked))
+    if how.then is None:
+        return parts
+    return [made for part in parts for made in ([part] if isinstance(part[1], (BadRow, PassedOver)) else how.then(part[1]))]
 
 
 def _entered(parts: list[Part], rows: int, ledger: Ledger, seen: _Seen) -> list[Record]:

@@ -7,9 +7,11 @@ put a `Format` into that module's table. One row may give several records (`part
 from __future__ import annotations
 
 from data_recipes.formats.base import KINDS, RANKED, Fields, Format, Gathered, Part, PassedOver
-from data_recipes.formats.table import FORMATS, by_name, convert, detect, detect_kind, gathered, names
+from data_recipes.formats.table import (
+    FORMATS, by_name, convert, detect, detect_kind, fitting, gathered, names, own_kinds,
+)
 
 __all__ = [
     "FORMATS", "KINDS", "RANKED", "Fields", "Format", "Gathered", "Part", "PassedOver", "by_name", "convert", "detect",
-    "detect_kind", "gathered", "names",
+    "detect_kind", "fitting", "gathered", "names", "own_kinds",
 ]

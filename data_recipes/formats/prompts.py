@@ -71,7 +71,7 @@ PROMPTS = (
     keyed("self-instruct", "instruction and instances", "instruction instances", _question_of(alpaca_chat),
           parts=instances, own=_never),
     keyed("sharegpt", "conversations", "conversations", _question_of(sharegpt_chat), own=_is_open("conversations")),
-    keyed("turns", "turns", "turns", _first_turn),
+    keyed("turns", "turns", "turns", _first_turn, no="prompt"),
     told("conversations-pair", "chosen and rejected as whole conversations", "chosen rejected", is_conversations_pair,
          _prompt_of_pair(conversations_pair), own=_never),
     told("hh", "chosen and rejected as Human/Assistant transcripts", "chosen rejected", is_hh, _prompt_of_pair(hh),

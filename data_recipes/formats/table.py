@@ -16,6 +16,9 @@ from data_recipes.formats.ranked import RANKED_PAIRS
 from data_recipes.formats.trees import THREADS, TREE_PAIRS
 from data_recipes.records import BadRow
 
+RENAME = ("Rename the columns; a table's first line must name them. align data convert has --rename OLD=NEW, and --columns A,B "
+          "for a table whose first line is a row already.")
+Named = tuple[str, Format]
 FORMATS: dict[str, tuple[Format, ...]] = {
     "demonstrations": (*CHATS, *THREADS),
     "comparisons": (*PAIRS, *RANKED_PAIRS, *TREE_PAIRS),
@@ -52,6 +55,8 @@ def detect(rows: list[dict], kind: str, where: str = "") -> tuple[str, str]:
     found, count = _most(rows, [(kind, form) for form in FORMATS[kind]], own=False, where=where)
     if not found:
         raise _nothing_fits(rows, kind, where)
+    if len(found) > 1:
+        raise _several(found, "the rows fit", where)
     return found[0][1].name, _why(found[0][1], count, len(rows))
 
 
@@ -61,15 +66,26 @@ def detect_kind(rows: list[dict], where: str = "", kinds: Iterable[str] = KINDS)
     Raises:
         Refused: as `detect`; rows that are of two kinds at once are refused with both named.
     """
-    table = [(kind, form) for kind in kinds for form in FORMATS[kind]]
-    found, count = _most(rows, table, own=True, where=where)
+    found, count = own_kinds(rows, where, kinds)
     if not found:
-        keys = _columns(rows)
-        raise Refused(f"rows with the columns {keys} are neither demonstrations nor pairs nor prompts nor labelled",
+        raise Refused(f"rows with the columns {_columns(rows)} are neither demonstrations nor pairs nor prompts nor labelled",
                       where=where, expected="messages, prompt and completion, chosen and rejected, prompt, text and label, "
-                      "or another format of docs/data-formats.md", do="Rename the columns, or say what they are.")
+                      "or another format of docs/data-formats.md", do=RENAME)
+    if len(found) > 1:
+        raise _several(found, "the rows fit", where)
     kind, form = found[0]
     return kind, form.name, _why(form, count, len(rows))
+
+
+def own_kinds(rows: list[dict], where: str = "", kinds: Iterable[str] = KINDS) -> tuple[tuple[Named, ...], int]:
+    """All (kind, format) that most of the rows are of, where nobody says the kind, and how many rows those are."""
+    return _most(rows, [(kind, form) for kind in kinds for form in FORMATS[kind]], own=True, where=where)
+
+
+def fitting(row: dict, kind: str) -> list[str]:
+    """The formats of one kind that a row would be read as."""
+    table = [(kind, form) for form in FORMATS[kind]]
+    return [table[at][1].name for at in _fitting(row, table, own=False)]
 
 
 def gathered(form: Format, rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
@@ -119,11 +135,8 @@ def _blamed(error: BadRow, form: Format, kind: str, fields: Fields) -> BadRow:
     return BadRow(error.reason, error.detail, fields.row)
 
 
-Named = tuple[str, Format]
-
-
 def _most(rows: list[dict], table: list[Named], *, own: bool, where: str) -> tuple[tuple[Named, ...], int]:
-    """What most rows fit, as one entry of the table or none, and how many rows do. Raises Refused where it is unclear."""
+    """The entries of the table that most rows fit, and how many rows do. Raises Refused where as many fit others."""
     votes = Counter(_fitting(row, table, own) for row in rows)
     fitting = [(found, count) for found, count in votes.most_common() if found]
     if not fitting:
@@ -131,9 +144,7 @@ def _most(rows: list[dict], table: list[Named], *, own: bool, where: str) -> tup
     best, count = fitting[0]
     if len(fitting) > 1 and fitting[1][1] == count:
         raise _several({table[at] for found, _ in fitting for at in found}, "different rows fit", where)
-    if len(best) > 1:
-        raise _several({table[at] for at in best}, "the rows fit", where)
-    return (table[best[0]],), count
+    return tuple(table[at] for at in best), count
 
 
 def _fitting(row: dict, table: list[Named], own: bool) -> tuple[int, ...]:
@@ -148,22 +159,20 @@ def _why(form: Format, count: int, total: int) -> str:
     return f"{share} of the first {total} rows have {form.has}"
 
 
-def _several(choices: set[Named], how: str, where: str) -> Refused:
+def _several(choices: Iterable[Named], how: str, where: str) -> Refused:
     found = sorted({form.name for _, form in choices})
-    kinds = sorted({kind for kind, _ in choices})
-    if len(kinds) > 1:
-        listed = ", ".join(sorted(f"{kind} ({form.name})" for kind, form in choices))
-        return Refused(f"{how} several kinds: {listed}", where=where, expected="rows of one kind",
-                       do="Say which: --to messages, pairs, prompts, kto or labels; or leave columns out with --drop.")
+    listed = sorted(f"{kind} ({form.name})" for kind, form in choices)
+    if len({kind for kind, _ in choices}) > 1:
+        return Refused(f"{how} several kinds: {', '.join(listed)}", where=where, expected="rows of one kind",
+                       do="Say which is meant: align data convert has --to messages, pairs, prompts, kto, labels.")
     return Refused(f"{how} several formats: {', '.join(found)}", where=where, expected="rows of one format",
-                   do=f"Say which: --set data.format={found[0]} (or {', '.join(found[1:])}).")
+                   do=f"Say which: --set data.format={found[0]} (or {', '.join(found[1:])}); --format of the other commands.")
 
 
 def _nothing_fits(rows: list[dict], kind: str, where: str) -> Refused:
     wanted = "; ".join(f"{form.name} ({form.has})" for form in FORMATS[kind])
     elsewhere = [other for other in KINDS if any(form.is_own(row) for form in FORMATS[other] for row in rows)]
-    rename = "Rename the columns; a table's first line must name them."
-    hint = f"These rows are {elsewhere[0]}, not {kind}{_way(elsewhere[0], kind)}." if elsewhere else rename
+    hint = f"These rows are {elsewhere[0]}, not {kind}{_way(elsewhere[0], kind)}." if elsewhere else RENAME
     what = f"no format for {kind} fits rows with the columns {_columns(rows)}"
     return Refused(what, where=where, expected=f"one of {wanted}", do=hint)
 

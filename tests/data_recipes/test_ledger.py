@@ -38,7 +38,7 @@ def test_the_refusal_names_rows_counts_and_the_way_out(tmp_path):
     text = str(caught.value)
     assert caught.value.where == "f.jsonl:7"
     assert "7 of 105 rows" in text and "7 empty-text" in text and "and 2 more" in text
-    assert "data.max_rejected=0.067" in text and str(tmp_path / "private" / "rejected.jsonl") in text
+    assert "--max-rejected 0.067" in text and str(tmp_path / "private" / "rejected.jsonl") in text
     ledger(bad=7).check(0.067)
 
 
