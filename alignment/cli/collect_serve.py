@@ -29,7 +29,14 @@ align collect serve votes.db --host 0.0.0.0 --url https://box.example.org:8765 -
 @click.option("--tls-key", metavar="FILE", help="Its key.")
 @output_options
 def serve_command(
-    file: str, host: str, port: int, url: str | None, behind_proxy: bool, tls_cert: str | None, tls_key: str | None, as_json: bool
+    file: str,
+    host: str,
+    port: int,
+    url: str | None,
+    behind_proxy: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Serve the page, and print one link for each person on standard output.
 

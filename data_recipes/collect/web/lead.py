@@ -41,7 +41,8 @@ class Lead:
         votes = [vote for vote in self.store.votes() if vote.role != "judge"]
         return HTMLResponse(self.pages.html(
             "lead", visit=visit, here="lead", found=self.store.lead_overview(), rows=SHOWN, ago=_ago, duration=_duration,
-            verdict=_verdict, now=time.time(), agreement=agreement_table({"agreement": agreement(votes)}), kinds=KINDS, rules=RULES,
+            verdict=_verdict, now=time.time(), agreement=agreement_table(agreement(votes), "shared items"), kinds=KINDS,
+            rules=RULES,
         ))  # fmt: skip
 
     def stats(self, request: Request) -> Response:

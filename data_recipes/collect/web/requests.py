@@ -136,7 +136,7 @@ def _vote(form: dict[str, list[str]]) -> dict[str, Any]:
         acceptable = dict.fromkeys(acceptable, IMPLIED[choice])
     return {
         "choice": choice,
-        "strength": int(strength) if strength in ("1", "2", "3", "4") else None,
+        "strength": int(strength) if len(strength) == 1 and strength.isdigit() else strength or None,
         "acceptable": None if None in acceptable.values() else acceptable,
         "tags": form.get("tags", []),
     }

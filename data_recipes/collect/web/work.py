@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from data_recipes.collect.model import Guidelines, Task
+from data_recipes.collect.model import Task
 from data_recipes.collect.web import markup
 from data_recipes.collect.web.pages import Pages, remaining_words, turns_of
 from data_recipes.collect.web.requests import (
@@ -62,7 +62,7 @@ class Work:
         self.door.stranger(request)
         person = self.store.annotator_of_token(link) if link else None
         if person is None or not person.active:
-            raise Stop(403, "This link has ended", "A newer link was made, or it was taken back. Please ask the lead for another.")
+            raise Stop(403, "This link has ended", "A newer one was made, or it was taken back. Please ask the lead for another.")
         response = go("/lead" if person.role == "lead" else "/work")
         response.set_cookie(
             COOKIE, self.store.session_open(person.id), max_age=self.settings.stay_days * 86400, path="/", httponly=True,
@@ -179,7 +179,8 @@ class Work:
         visit = self.door.visit(request)
         entries = [shown_entry(entry) for entry in self.store.mine(visit.person.id, MINE)]
         return HTMLResponse(self.pages.html(
-            "mine", visit=visit, here="mine", entries=entries, guidelines=self.store.guidelines(), view=secrets.token_urlsafe(9),
+            "mine", visit=visit, here="mine", entries=entries, guidelines=self.store.guidelines(),
+            view=secrets.token_urlsafe(9),
         ))  # fmt: skip
 
     def refused(self, request: Request, status: int, title: str, text: str, headers: dict[str, str]) -> Response:

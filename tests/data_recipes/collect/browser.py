@@ -126,7 +126,8 @@ def wait_for(driver, script: str, seconds: float = 20.0):
             if found := driver.execute_script(script):
                 return found
         time.sleep(0.03)
-    raise AssertionError(f"waited {seconds} s in vain for: {script}\n{driver.execute_script('return document.body.innerText')[:600]}")
+    shown = driver.execute_script("return document.body.innerText")[:600]
+    raise AssertionError(f"waited {seconds} s in vain for: {script}\n{shown}")
 
 
 def press(driver, *keys: str) -> None:

@@ -56,5 +56,6 @@ def fields(html: str, form: str = "vote") -> dict[str, str]:
 def vote(client: TestClient, choice: str = "left 3", **other):
     """Opens the item and votes, as the page's script does."""
     page = client.get("/work")
-    data = {**fields(page.text), "choice": choice, "acceptable_left": "yes", "acceptable_right": "no", "visible_ms": "4000", **other}
+    said = {"choice": choice, "acceptable_left": "yes", "acceptable_right": "no", "visible_ms": "4000"}
+    data = {**fields(page.text), **said, **other}
     return client.post("/entry", data=data, headers={**ORIGIN, "accept": "application/json"})
