@@ -1,4 +1,4 @@
-"""Looking for secrets in files that are about to be published. Light: standard library only.
+"""Looking for secrets in files that are about to be published. Light: no library is imported.
 
 A find names the file and what kind of secret it is; the secret itself is never printed.
 """
@@ -11,22 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_recipes.token_patterns import TOKEN_PATTERNS
+
 NAMES = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)  # TOKENIZER=name/of/one is none
 SHORTEST = 8  # shorter values (`true`, `1`) stand in every file
 # A vocabulary holds most words, so that a weak password would be found in each: only long values count there.
 VOCABULARY = re.compile(r"tokenizer\.json|vocab.*|merges\.txt|.*\.model")
 SHORTEST_IN_VOCABULARY = 16
-# Fixed beginnings as published by the issuers; long tails, since a tokenizer's vocabulary holds all short texts.
-PATTERNS: dict[str, re.Pattern[bytes]] = {
-    "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
-    "a GitHub token": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,})"),
-    "a GitLab token": re.compile(rb"\bglpat-[A-Za-z0-9_-]{20,}"),
-    "an OpenAI or Anthropic key": re.compile(rb"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{32,}"),
-    "an AWS access key": re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "a Google API key": re.compile(rb"\bAIza[0-9A-Za-z_-]{35}\b"),
-    "a Slack token": re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
-    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-}
+PATTERNS = {what: re.compile(pattern.encode("ascii")) for what, pattern in TOKEN_PATTERNS.items()}
 
 
 @dataclass(frozen=True)
