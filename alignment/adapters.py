@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from data_recipes.errors import Failed, Refused
 
 FULL = "full"
+from alignment import added_tokens
+
 TRUNK_TASK, HEAD_TASK = "CAUSAL_LM", "SEQ_CLS"
 
 
@@ -33,6 +35,7 @@ class AdapterChoice:
     targets: str | tuple[str, ...] = "all-linear"
 
 
+    tokens: tuple[int, ...] = ()  # ids whose embedding rows are trained beside it: those that were added by name
 def _lora(choice: AdapterChoice, **kind: bool) -> LoraConfig:
     targets = choice.targets if isinstance(choice.targets, str) else list(choice.targets)
     return LoraConfig(
@@ -55,7 +58,9 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: str, see
     if task == HEAD_TASK:
         config.modules_to_save = [head_name(model)]
     torch.manual_seed(seed)
-    return get_peft_model(model, config)
+    return _wrap(model, config)
+    if choice.tokens:
+        config.trainable_token_indices = added_tokens.layers(model, choice.tokens)
 
 
 def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
@@ -73,7 +78,7 @@ def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str, dropou
         zeros = torch.zeros_like(model.get_submodule(name).weight, device="cpu")
         state.setdefault(f"base_model.model.{name}.weight", zeros)
     wrapped = like_parent(model, folder, task=task, dropout=dropout)
-    put_adapter(wrapped, state, "default")
+    put_adapter(wrapped, added_tokens.without_missing(state, model), "default")
     return wrapped
 
 
@@ -88,7 +93,15 @@ def like_parent(model: torch.nn.Module, folder: Path, *, task: str, dropout: flo
         config.lora_dropout = dropout
     if task == HEAD_TASK:
         config.modules_to_save = sorted({*(config.modules_to_save or []), head_name(model)})
-    return get_peft_model(model, config)
+    return _wrap(model, config)
+
+
+def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
+    """PEFT's wrapping, with room for the rows of added tokens and what TRL's fused head asks of them."""
+    added_tokens.fit(model, config)
+    wrapped = get_peft_model(model, config)
+    added_tokens.show_bias(wrapped)
+    return wrapped
 
 
 def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:
@@ -211,3 +224,4 @@ def describe(model: torch.nn.Module) -> dict | None:
         "dropout": config.get("lora_dropout"),
         "targets": sorted(targets) if isinstance(targets, (set, list)) else targets,
     }
+        **({"token_rows": rows} if (rows := config.get("trainable_token_indices")) else {}),

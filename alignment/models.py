@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, Renderer, prepare_tokenizer
 from data_recipes.templates import without_defaults
 
+from alignment import added_tokens
 from alignment.adapters import HEAD_TASK, TRUNK_TASK, head_name, load_adapter_file, put_adapter
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
@@ -232,6 +233,7 @@ def attach_for_inference(model: torch.nn.Module, source: Source, *, head: bool) 
     """The source's adapter on its base, frozen, with every tensor proven to have arrived."""
     folder = adapter_folder(source)
     state = load_adapter_file(folder)
+    added_tokens.fit(model, PeftConfig.from_pretrained(str(folder)))
     wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     put_adapter(wrapped, state, "default")
     task = source.adapter_config().get("task_type")

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from data_recipes.errors import Refused
 from data_recipes.render import Renderer
 
-from alignment import adapters
+from alignment import adapters, added_tokens
 from alignment.adapters import HEAD_TASK, AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
@@ -72,7 +72,12 @@ class Session:
     def choice(self) -> AdapterChoice:
         section = self.config.adapter
         targets = section.targets if isinstance(section.targets, str) else tuple(section.targets)
-        return AdapterChoice(section.kind, section.rank, section.alpha, section.dropout, targets)
+        return AdapterChoice(section.kind, section.rank, section.alpha, section.dropout, targets, self.new_tokens)
+
+    @property
+    def new_tokens(self) -> tuple[int, ...]:
+        """Ids of the tokens that this stage adds; the tokenizer puts them at its end."""
+        return tuple(range(len(self.tokenizer) - self.preparation.added, len(self.tokenizer)))
 
 
 def open_session(job: Job, *, task: str) -> Session:
@@ -84,10 +89,10 @@ def open_session(job: Job, *, task: str) -> Session:
     """
     quiet_libraries()
     session, model = Session(job, task), job.config.model
-    check_added_tokens(session)
     session.tokenizer, session.preparation = load_tokenizer(
         job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens)
     )
+    added_tokens.check(session)
     for note in session.preparation.notes:
         job.ui.say(note)
     check_template(job.source, session.preparation, adding=bool(model.add_tokens))
@@ -111,20 +116,6 @@ def renderer_options(source: Source, config) -> dict:
     if data.tools:
         given["tools"] = json.loads(Path(data.tools).expanduser().read_text(encoding="utf-8"))
     return {**inherited, **given, "max_length": data.max_length}
-
-
-def check_added_tokens(session: Session) -> None:
-    """New tokens need rows of their own in the embedding matrices, which only full tuning in `align sft` trains and saves.
-
-    An adapter would have to carry both whole matrices, and no longer be one that vLLM or plain PEFT takes as it is.
-    """
-    if session.config.model.add_tokens and (not session.full or session.job.stage != "sft"):
-        raise Refused(
-            "tokens can only be added by tuning the whole model on demonstrations",
-            where="model.add_tokens",
-            expected="align sft with --set adapter.kind=full",
-            do="Later stages then take that run with its tokens; or name tokens that the tokenizer has already.",
-        )
 
 
 def check_template(source: Source, preparation, *, adding: bool) -> None:
@@ -280,6 +271,8 @@ def model_shape(session: Session, copies: int) -> ModelShape:
     maker = AutoModelForSequenceClassification if session.head else AutoModelForCausalLM
     with torch.device("meta"):
         model = maker.from_config(base, trust_remote_code=session.config.model.trust_remote_code)
+        if session.preparation.added:
+            added_tokens.grow(model, len(session.tokenizer))
         total = sum(p.numel() for p in model.parameters())
         trained = total if session.full else _adapter_size(session, model)
     text = base.get_text_config()
@@ -342,8 +335,8 @@ def loading(session: Session, plan: Plan) -> Loading:
 def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
     """The base with the adapter to train (a copy of the parent's, or a fresh one), or the whole model."""
     model = load_base(session.base, loading(session, plan), head=session.head)
-    if session.preparation.added and len(session.tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(session.tokenizer))
+    if session.preparation.added:
+        added_tokens.grow(model, len(session.tokenizer))
     set_special_ids(model, session.tokenizer, session.preparation)
     if session.full:
         return model.requires_grad_(True)

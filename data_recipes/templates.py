@@ -79,7 +79,7 @@ def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
 
     Args:
         tokenizer: a fast transformers tokenizer.
-        add_tokens: texts of tokens to add, by name. Each costs a row in both embedding matrices.
+        add_tokens: texts of tokens to add, by name. Each costs a row in the embedding matrices.
 
     Raises:
         Refused: no template can be had, it does not end turns, or no token can pad.
@@ -238,8 +238,8 @@ def _add(tokenizer, names: list[str], notes: list[str]) -> int:
     new = [name for name in names if name not in tokenizer.get_vocab()]
     if new:
         tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in new], special_tokens=True)
-        notes.append(f"{len(new)} token(s) added ({', '.join(new)}): the embedding matrices grow and are saved whole "
-                     "with each adapter, and vLLM does not take such an adapter")
+        notes.append(f"{len(new)} token(s) added ({', '.join(new)}): each is a new row of the input embedding, and of the "
+                     "output one where the two are not tied, learnt from these rows alone")
     return len(new)
 
 

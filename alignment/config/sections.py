@@ -44,7 +44,7 @@ class Model(Section):
     attention: str = Field("auto", description="attention code by transformers' names (sdpa, eager, ...)")
     trust_remote_code: Switch = Field(False, description="run Python code that comes with the model: never by default")
     add_tokens: Names = Field(
-        [], description="special tokens to add (sft with adapter.kind: full): each is a new row in both embedding matrices"
+        [], description="special tokens to add (sft): each is a new embedding row; vLLM takes no adapter with such rows"
     )
 
 
