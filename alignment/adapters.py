@@ -33,9 +33,9 @@ class AdapterChoice:
     alpha: float = 32
     dropout: float = 0.05
     targets: str | tuple[str, ...] = "all-linear"
-
-
     tokens: tuple[int, ...] = ()  # ids whose embedding rows are trained beside it: those that were added by name
+
+
 def _lora(choice: AdapterChoice, **kind: bool) -> LoraConfig:
     targets = choice.targets if isinstance(choice.targets, str) else list(choice.targets)
     return LoraConfig(
@@ -223,5 +223,5 @@ def describe(model: torch.nn.Module) -> dict | None:
         "alpha": config.get("lora_alpha"),
         "dropout": config.get("lora_dropout"),
         "targets": sorted(targets) if isinstance(targets, (set, list)) else targets,
-    }
         **({"token_rows": rows} if (rows := config.get("trainable_token_indices")) else {}),
+    }

@@ -96,7 +96,11 @@ def fit(model: torch.nn.Module, config: PeftConfig) -> None:
 def without_missing(state: dict[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """An adapter's tensors less the rows for a matrix that the model has not."""
     here = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    return {key: value for key, value in state.items() if ROWS not in key or key.split(f".{ROWS}")[0].rpartition(".")[2] in here}
+    return {
+        key: value
+        for key, value in state.items()
+        if ROWS not in key or key.partition(f".{ROWS}")[0].rpartition(".")[2] in here
+    }
 
 
 def show_bias(model: PeftModel) -> None:
