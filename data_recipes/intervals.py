@@ -108,11 +108,18 @@ def bootstrap(
         of_draws: takes indices of shape (R, P) and gives R statistics; called on chunks, to bound the memory.
         units: P, what is drawn with replacement.
     """
-    rng, each = np.random.default_rng(seed), max(1, CHUNK_CELLS // units)
-    sizes = [min(each, resamples - start) for start in range(0, resamples, each)]
-    drawn = np.concatenate([of_draws(rng.integers(units, size=(size, units))) for size in sizes])
+    drawn = drawn_statistics(of_draws, units, seed, resamples)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(value()), float(low), float(high), units, level)
+
+
+def drawn_statistics(
+    of_draws: Callable[[np.ndarray], np.ndarray], units: int, seed: int = 0, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """The statistic of `resamples` draws of all units with replacement, shape (resamples,); `of_draws` as in `bootstrap`."""
+    rng, each = np.random.default_rng(seed), max(1, CHUNK_CELLS // units)
+    sizes = [min(each, resamples - start) for start in range(0, resamples, each)]
+    return np.concatenate([of_draws(rng.integers(units, size=(size, units))) for size in sizes])
 
 
 def mean_or_share(values_P, *, seed: int = 0, level: float = LEVEL) -> Interval:

@@ -118,11 +118,45 @@ def _level(axes: Any, level: float, name: str, *, scale: int) -> None:
     )
 
 
+def draw_intervals(rows: list[dict], *, series: tuple[str, ...], label: str, title: str) -> Figure:
+    """Estimates with intervals, one line a row, from top to bottom.
+
+    Args:
+        rows: {"name", and under each name of `series` {"value", "low", "high"}}; a row with "gap" opens a new group.
+        label: of the axis.
+    """
+    figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    _style(axes)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=GRID, linewidth=0.8, zorder=0)
+    places = [index + 0.7 * sum(bool(row.get("gap")) for row in rows[: index + 1]) for index in range(len(rows))]
+    for number, name in enumerate(series):
+        shift = 0.26 * (number - (len(series) - 1) / 2)
+        values, lows, highs = ([row[name][key] for row in rows] for key in ("value", "low", "high"))
+        errors = [[max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
+                  [max(0.0, high - v) for v, high in zip(values, highs, strict=True)]]
+        axes.errorbar(values, [place + shift for place in places], xerr=errors, fmt="o", markersize=5.5, capsize=3,
+                      color=COLOURS[number], elinewidth=1.3, label=name)
+    axes.set_yticks(places, [textwrap.shorten(row["name"], 44) for row in rows], fontsize=9, color=INK)
+    axes.set_ylim(places[-1] + 0.6, -0.6)
+    axes.set_xlabel(label, fontdict=FONT, color=MUTED)
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    if len(series) > 1:
+        figure.legend(loc="outside lower left", ncols=len(series), frameon=False, prop=FONT, labelcolor=INK)
+    return figure
+
+
 def svg_uri(figure: Figure) -> str:
     """The figure as a data URI for a page that may load nothing."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata=METADATA)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def png(figure: Figure) -> bytes:

@@ -183,6 +183,11 @@ def notes(result: dict) -> list[str]:
 
 def print_result(result: dict, file: Any = None) -> None:
     """Prints tables and notes to standard output."""
+    print_tables(tables(result), notes(result), file)
+
+
+def print_tables(made: Iterable[Table], said: Iterable[str], file: Any = None) -> None:
+    """Prints any tables with notes below them to standard output."""
     from rich.console import Console
 
     console = Console(file=file, highlight=False)
@@ -190,9 +195,9 @@ def print_result(result: dict, file: Any = None) -> None:
         console = Console(
             file=file, highlight=False, width=150
         )  # rich assumes 80 columns for a file and folds the cells
-    for title, header, rows in tables(result):
+    for title, header, rows in made:
         console.print(_rich(title, header, rows))
-    for note in notes(result):
+    for note in said:
         console.print(note, markup=False)
 
 
