@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from data_recipes.errors import Failed, Refused
 
-FULL = "full"
 from alignment import added_tokens
 
+FULL = "full"
 TRUNK_TASK, HEAD_TASK = "CAUSAL_LM", "SEQ_CLS"
 
 
@@ -57,10 +57,10 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: str, see
     config.task_type = task
     if task == HEAD_TASK:
         config.modules_to_save = [head_name(model)]
-    torch.manual_seed(seed)
-    return _wrap(model, config)
     if choice.tokens:
         config.trainable_token_indices = added_tokens.layers(model, choice.tokens)
+    torch.manual_seed(seed)
+    return _wrap(model, config)
 
 
 def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
