@@ -119,7 +119,8 @@ def create(path: Path | str) -> None:
     with translated(path):
         connection = connect(path)
         try:
-            connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {SCHEMA}")
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            connection.executescript(f"BEGIN; {marks} {SCHEMA} COMMIT;")
         finally:
             connection.close()
 

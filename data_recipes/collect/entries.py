@@ -44,7 +44,7 @@ def record(db: sqlite3.Connection, who: Annotator, entry: Entry, now: float, lea
         seq, who.id, entry.client_id, entry.kind, entry.item, *place, _json(body), entry.visible_ms, entry.guideline, now, mark,
         _json(reply), undone["seq"] if undone else None))
     if undone:
-        _take_back(db, undone, now + lease_seconds, now)
+        _take_back(db, undone, now + lease_seconds)
     elif entry.kind in ENDING:
         _cast(db, who, entry.kind, seq, assignment, bool(reply["counted"]))
     return reply
@@ -141,15 +141,20 @@ def _cast(db: sqlite3.Connection, who: Annotator, kind: str, seq: int, assignmen
         promote(db, assignment["item"])
 
 
-def _take_back(db: sqlite3.Connection, event: sqlite3.Row, expires: float, now: float) -> None:
+def _take_back(db: sqlite3.Connection, event: sqlite3.Row, expires: float) -> None:
     """Removes what the event meant; a task that it ended is open again, on the same sides and in the same place."""
     ballot = db.execute("SELECT * FROM ballot WHERE event = ?", (event["seq"],)).fetchone()
     if ballot is None:
         return
     db.execute("DELETE FROM ballot WHERE event = ?", (event["seq"],))
     counted = ballot["counted"] or ballot["kind"] != "vote" and _free(db, ballot)
-    db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)",
-               (ballot["assignment"], ballot["item"], ballot["annotator"], int(counted), expires, now))
+    hold(db, ballot["assignment"], ballot["item"], ballot["annotator"], int(counted), expires)
+
+
+def hold(db: sqlite3.Connection, assignment: int, item: int, who: int, counted: int, expires: float) -> None:
+    """Opens a lease, as the last one that was opened."""
+    db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(opened), 0) + 1 FROM lease))",
+               (assignment, item, who, counted, expires))
 
 
 def _free(db: sqlite3.Connection, ballot: sqlite3.Row) -> bool:

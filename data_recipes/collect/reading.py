@@ -49,7 +49,7 @@ def progress(db: sqlite3.Connection, who: Annotator) -> Progress:
     done = db.execute("SELECT count(*) FROM ballot WHERE annotator = ? AND NOT settles", (who.id,)).fetchone()[0]
     rest = sum(_rest(db, row, who) for row in assign.open_lists(db, who)) if who.active and who.asked else 0
     held = db.execute("SELECT name FROM lease JOIN assignment ON assignment.id = lease.assignment WHERE lease.annotator = ?"
-                      " ORDER BY opened DESC, assignment DESC LIMIT 1", (who.id,)).fetchone()
+                      " ORDER BY opened DESC LIMIT 1", (who.id,)).fetchone()
     paces = [row[0] for row in db.execute(
         "SELECT visible_ms FROM event WHERE annotator = ? AND kind = 'vote' ORDER BY seq DESC LIMIT 50", (who.id,))]
     seconds = statistics.median(paces) / 1000 * rest if paces else None
@@ -64,7 +64,8 @@ def _rest(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> int:
                       " AND NOT EXISTS (SELECT 1 FROM ballot WHERE ballot.assignment = lease.assignment)", values).fetchone()[0]
     people = max(1, len(assign.people_of(db, row["id"])))
     mine = assign.done_of(db, row["id"], who.id, "normal")
-    normal = free if who.role == "judge" else min(free, max(assign.expected_share(db, row) - mine, -(-slots // people)))
+    share = assign.expected_share(db, row) - mine
+    normal = free if who.role == "judge" else min(free, share if share > 0 else -(-slots // people))
     kinds = ("training", "gold") if normal or held else ("training",)
     special = sum(assign.count_of(db, row["id"], kind) - assign.done_of(db, row["id"], who.id, kind) for kind in kinds)
     due = db.execute(f"SELECT count(*) FROM ({assign.REPEAT})", values).fetchone()[0]

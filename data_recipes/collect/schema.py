@@ -40,7 +40,7 @@ CREATE INDEX assignment_item ON assignment (item, annotator);
 CREATE INDEX assignment_annotator ON assignment (annotator);
 CREATE TABLE lease (
     assignment INTEGER PRIMARY KEY REFERENCES assignment, item INTEGER NOT NULL REFERENCES item,
-    annotator INTEGER NOT NULL REFERENCES annotator, counted INTEGER NOT NULL, expires REAL NOT NULL, opened REAL NOT NULL);
+    annotator INTEGER NOT NULL REFERENCES annotator, counted INTEGER NOT NULL, expires REAL NOT NULL, opened INTEGER NOT NULL);
 CREATE INDEX lease_annotator ON lease (annotator);
 CREATE INDEX lease_item ON lease (item);
 CREATE INDEX lease_expires ON lease (expires);

@@ -248,6 +248,6 @@ class Store:
 
 def _open_lease(db: sqlite3.Connection, who: int) -> int | None:
     """The task a person has open; the one opened last, so that an undone vote comes back first."""
-    row = db.execute("SELECT assignment FROM lease WHERE annotator = ? ORDER BY opened DESC, assignment DESC LIMIT 1",
+    row = db.execute("SELECT assignment FROM lease WHERE annotator = ? ORDER BY opened DESC LIMIT 1",
                      (who,)).fetchone()
     return row[0] if row else None

@@ -9,7 +9,7 @@ import sqlite3
 
 from data_recipes.collect import assign as choosing
 from data_recipes.collect import people
-from data_recipes.collect.entries import promote
+from data_recipes.collect.entries import hold, promote
 from data_recipes.collect.items import word_count
 from data_recipes.collect.model import STRATEGIES, VERDICTS, Annotator, Answer, Item, ListPlan, Plan
 from data_recipes.errors import Refused
@@ -210,7 +210,7 @@ def _hold(db: sqlite3.Connection, who: Annotator, choice: choosing.Choice, swapp
         "INSERT INTO assignment (name, item, annotator, swapped, strategy, probability, counted, settles, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (name, choice.item, who.id, int(swapped), choice.strategy, choice.probability, counted, settles, now)).lastrowid
-    db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)", (made, choice.item, who.id, counted, now + seconds, now))
+    hold(db, made, choice.item, who.id, counted, now + seconds)
     return made
 
 
