@@ -56,7 +56,7 @@ class Lead:
     def settle(self, request: Request) -> Response:
         """GET /lead/settle/ITEM: the item, for an answer that decides."""
         visit = self.door.visit(request, lead=True)
-        task = self.store.settle(visit.person.id, request.path_params["item"])
+        task = self.store.task_for_lead(request.path_params["item"], visit.person.id)
         return HTMLResponse(self.work.item_page(visit, task, settles=True))
 
     def export(self, request: Request) -> Response:

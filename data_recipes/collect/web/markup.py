@@ -21,7 +21,10 @@ TAGS = {
     "p", "br", "hr", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "span",
     "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td",
 }  # fmt: skip
-LONGEST = 200_000  # characters; what is longer is shown as it stands, since Markdown takes its time
+# What is longer than so many characters, or has so many brackets, is shown as it stands: the search for the ends of links
+# takes quadratic time, and one hostile answer must not hold up everybody.
+LONGEST = 100_000
+BRACKETS = 2_000
 KEPT_RENDERINGS = 512
 
 
@@ -35,7 +38,8 @@ def render(text: str) -> str:
     import nh3
 
     shown = visible(text)
-    html = f"<pre>{nh3.clean_text(shown)}</pre>" if len(shown) > LONGEST else _parser().render(shown)
+    is_plain = len(shown) > LONGEST or shown.count("[") > BRACKETS
+    html = f"<pre>{nh3.clean_text(shown)}</pre>" if is_plain else _parser().render(shown)
     return nh3.clean(html, tags=TAGS, attributes=_ATTRIBUTES, allowed_classes=_CLASSES, url_schemes=set(), link_rel=None)
 
 
@@ -125,7 +129,10 @@ def _lower_headings(state) -> None:
 
 
 def _code(_self, tokens, index, _options, _env) -> str:
-    return f'<pre tabindex="0"><code>{_escaped(tokens[index].content)}</code></pre>\n'
+    """A block of code below what stands after its fence, usually a language: an annotator sees all that was written."""
+    said = tokens[index].info.strip()
+    head = f'<span class="address">{_escaped(said)}</span>\n' if said else ""
+    return f'<pre tabindex="0">{head}<code>{_escaped(tokens[index].content)}</code></pre>\n'
 
 
 def _address(address: Any) -> str:

@@ -62,7 +62,7 @@ class Work:
         self.door.stranger(request)
         person = self.store.annotator_of_token(link) if link else None
         if person is None or not person.active:
-            raise Stop(403, "This link has ended", "A newer one was made, or it was taken back. Please ask the lead for another.")
+            raise Stop(403, "This link has ended", "There is a newer one, or it was taken back. Please ask the lead for another.")
         response = go("/lead" if person.role == "lead" else "/work")
         response.set_cookie(
             COOKIE, self.store.session_open(person.id), max_age=self.settings.stay_days * 86400, path="/", httponly=True,

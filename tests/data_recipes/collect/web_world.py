@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.testclient import TestClient
@@ -31,14 +32,15 @@ def collection(path: Path, items: list[Item] | None = None, *, people=("ana", "b
     return Store.create(path, Plan(lists=(one,), people=tuple(people), leads=("lead",), **values))
 
 
-def client_of(store: Store) -> TestClient:
-    """A browser without a cookie."""
-    return TestClient(make_app(store, plan_settings("127.0.0.1", 8765)), base_url=URL, follow_redirects=False)
+def client_of(store: Store, **changed) -> TestClient:
+    """A browser without a cookie. changed: settings other than the usual ones."""
+    settings = replace(plan_settings("127.0.0.1", 8765), **changed)
+    return TestClient(make_app(store, settings), base_url=URL, follow_redirects=False)
 
 
-def signed_in(store: Store, name: str) -> TestClient:
+def signed_in(store: Store, name: str, **changed) -> TestClient:
     """A browser that has used a person's link."""
-    client = client_of(store)
+    client = client_of(store, **changed)
     reply = client.post("/join", data={"link": store.new_token(name)}, headers=ORIGIN)
     assert reply.status_code == 303, reply.text
     return client
