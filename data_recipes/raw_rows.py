@@ -180,8 +180,11 @@ def _refuse_one_object(text: str, start: int, path: Path) -> None:
 
 
 def _json_list(text: str, at: int, path: Path) -> Rows:
-    """Elements of the list whose first one is looked for at `at`, each with the line it begins on."""
-    decoder, line = StrictDecoder(), 1 + text.count("\n", 0, at)
+    """Elements of the list whose first one is looked for at `at`, each with the line it begins on.
+
+    From the second element on one line on its number there follows, "file:1.2": many lists stand on a single line.
+    """
+    decoder, line, on_line = StrictDecoder(), 1 + text.count("\n", 0, at), 1
     position = _skip(text, at)
     line += text.count("\n", at, position)
     closed = text[position:position + 1] == "]"
@@ -190,14 +193,14 @@ def _json_list(text: str, at: int, path: Path) -> Rows:
             value, end = decoder.decode(text, position)
         except BadRow as error:
             raise _broken_list(path, line, error.detail) from error
-        yield f"{path}:{line}", _element(value, decoder.fault(), text[position:end])
+        yield f"{path}:{line}{f'.{on_line}' if on_line > 1 else ''}", _element(value, decoder.fault(), text[position:end])
         after = _skip(text, end)
         closed, comma = text[after:after + 1] == "]", text[after:after + 1] == ","
         if not closed and not comma:
             raise _broken_list(path, line, "a comma or ] is missing")
         following = after if closed else _skip(text, after + 1)
-        line += text.count("\n", position, following)
-        position = following
+        breaks = text.count("\n", position, following)
+        line, on_line, position = line + breaks, 1 if breaks else on_line + 1, following
     if text[_skip(text, position + 1):]:
         raise _broken_list(path, line, "there is more text after the list's end")
 

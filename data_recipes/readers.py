@@ -137,10 +137,9 @@ def _origin_records(origin: Origin, kind: str, ledger: Ledger, how: Reading, see
     first = list(first_rows(rows))
     form, why = _choose(first, kind, how.format, origin.name)
     before = sum(ledger.rows.values()), ledger.kept
-    every = chain(first, rows)
-    for where, raw, count in formats.gathered(form, every) if form else (Gathered(*item) for item in every):
-        parts = _parts(raw, where, form, kind, how, seen)
-        yield from _entered(parts, count, ledger, seen)
+    for unit in formats.gathered(form, chain(first, rows)):
+        parts = _parts(unit, form, kind, how, seen)
+        yield from _entered(parts, len(unit.places), ledger, seen)
     ledger.sources.append({
         "path": origin.name, "sha256": origin.sha256(), "format": form.name if form else "unknown", "why": why,
         "rows": sum(ledger.rows.values()) - before[0], "records": ledger.kept - before[1],
@@ -166,10 +165,10 @@ def _choose(first: list, kind: str, format: str, name: str) -> tuple[Format | No
     return formats.by_name(found, kind), why
 
 
-def _parts(raw: dict | BadRow, where: str, form: Format | None, kind: str, how: Reading, seen: _Seen) -> list[Part]:
-    if isinstance(raw, BadRow):
-        return [(where, raw)]
-    parts = formats.convert(form, kind, Fields(raw, where, seen.message_fields, how.ranked))
+def _parts(unit: Gathered, form: Format | None, kind: str, how: Reading, seen: _Seen) -> list[Part]:
+    if isinstance(unit.row, BadRow):
+        return [(unit.where, unit.row)]
+    parts = formats.convert(form, kind, Fields(unit.row, unit.where, seen.message_fields, how.ranked))
     if how.then is None:
         return parts
     return [made for part in parts for made in ([part] if isinstance(part[1], (BadRow, PassedOver)) else how.then(part[1]))]

@@ -5,12 +5,14 @@ Which side a prompt is on depends on its text and the seed alone, so rows that a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from data_recipes import files
-from data_recipes.records import Comparison, Message, Record, Text
+from data_recipes.records import Comparison, Labelled, Message, Record, Text, Unpaired
 
 SCALE = 1 << 64
+TRAIN = "train"
 
 
 def by_prompt(records: Sequence[Record], share: float, seed: int) -> tuple[list, list]:
@@ -23,35 +25,80 @@ def by_prompt(records: Sequence[Record], share: float, seed: int) -> tuple[list,
     Raises:
         ValueError: a share outside of [0, 1).
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"the share must be at least 0 and below 1, not {share}")
     keys = [prompt_key(record) for record in records]
-    held = _held_out(set(keys), share, seed)
-    train = [record for record, key in zip(records, keys, strict=True) if key not in held]
-    return train, [record for record, key in zip(records, keys, strict=True) if key in held]
+    part = assign(set(keys), {"held out": share}, seed)
+    train = [record for record, key in zip(records, keys, strict=True) if part[key] == TRAIN]
+    return train, [record for record, key in zip(records, keys, strict=True) if part[key] != TRAIN]
+
+
+def assign(keys: set[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """The part of each key: one of `shares`, or "train" for the rest.
+
+    Each key draws a number by its text and the seed. The shares are right on average only; where there are keys enough,
+    every part with a share gets one at least, and train too.
+
+    Raises:
+        ValueError: a share outside of [0, 1), or shares that leave nothing to train on.
+    """
+    if any(not 0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        raise ValueError(f"each share must be at least 0 and their sum below 1, not {dict(shares)}")
+    wanted = [part for part, share in shares.items() if share]
+    drawn = {key: int(files.sha256_text(f"{seed}:{key}")[:16], 16) / SCALE for key in keys}
+    ordered = sorted(keys, key=lambda key: (drawn[key], key))
+    if len(keys) <= len(wanted) or not wanted:
+        return dict.fromkeys(keys, TRAIN)
+    parts = {key: _part(drawn[key], shares) for key in ordered}
+    for part in (*wanted, TRAIN):
+        if part not in parts.values():
+            ((donor, _),) = Counter(parts.values()).most_common(1)
+            given = [key for key in ordered if parts[key] == donor]
+            parts[given[-1] if part == TRAIN else given[0]] = part
+    return parts
+
+
+def joined(groups: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Each key with the smallest of those that it may not be parted from, directly or over others.
+
+    Args:
+        groups: keys that belong together, one at least in each: the several prompts of one row, near-duplicate prompts.
+    """
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for group in groups:
+        first, *others = group
+        for other in [first, *others]:
+            one, two = sorted((root(first), root(other)))
+            parent[two] = one
+    return {key: root(key) for key in parent}
 
 
 def prompt_key(record: Record) -> str:
     """What two rows share if their prompts are the same: a hash, the same in every process.
 
     The prompt is what stands before the assistant's first turn, so two conversations that begin alike stay together
-    though they go on differently. Spaces are levelled. Of a `Text` row the prompt is its text.
+    though they go on differently. Spaces are levelled. Of a `Text` row, and of a
+    labelled one, the prompt is its text.
     """
-    if isinstance(record, Text):
-        return files.sha256_json([["text", _levelled(record.text)]])
-    opening = record.prompt if isinstance(record, Comparison) else record.messages
+    if isinstance(record, (Text, Labelled)):
+        second = [["text", _levelled(record.pair)]] if isinstance(record, Labelled) and record.pair else []
+        return files.sha256_json([["text", _levelled(record.text)], *second])
+    opening = record.prompt if isinstance(record, (Comparison, Unpaired)) else record.messages
     return files.sha256_json([[turn.role, _levelled(turn.content)] for turn in _before_answer(opening)])
 
 
-def _held_out(keys: set[str], share: float, seed: int) -> set[str]:
-    if share == 0 or len(keys) < 2:
-        return set()
-    drawn = {key: int(files.sha256_text(f"{seed}:{key}")[:16], 16) / SCALE for key in keys}
-    held = {key for key, number in drawn.items() if number < share}
-    in_order = sorted(keys, key=lambda key: (drawn[key], key))
-    if not held:
-        return {in_order[0]}
-    return held - {in_order[-1]} if len(held) == len(keys) else held
+def _part(drawn: float, shares: Mapping[str, float]) -> str:
+    bound = 0.0
+    for part, share in shares.items():
+        bound += share
+        if drawn < bound:
+            return part
+    return TRAIN
 
 
 def _before_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -97,6 +97,11 @@ def from_transcript(name: str, value: Any) -> Turns:
         raise BadRow(error.reason, f"{name}: {error.detail}") from error
 
 
+def from_open_transcript(name: str, value: Any) -> Turns:
+    """A transcript that waits for the assistant: it may end with "Assistant:"."""
+    return from_transcript(name, check_text(name, value).rstrip().removesuffix("Assistant:"))
+
+
 def from_extra_id(name: str, value: Any) -> Turns:
     """HelpSteer's prompt: the user's text, then "<extra_id_1>Assistant" or "<extra_id_1>User" before each further turn."""
     first, *rest = EXTRA_ID.split(check_text(name, value))

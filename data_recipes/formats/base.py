@@ -102,11 +102,15 @@ Part = tuple[str, "Record | BadRow | PassedOver"]
 
 
 class Gathered(NamedTuple):
-    """Raw rows that make one: where they lie, what they make, and how many they are."""
+    """Raw rows that make one: where each of them lies, and what they make together."""
 
-    where: str
+    places: tuple[str, ...]
     row: dict | BadRow
-    rows: int = 1
+
+    @property
+    def where(self) -> str:
+        """One place for all: "file:3+4+7"."""
+        return "+".join([self.places[0], *(place.rpartition(":")[2] for place in self.places[1:])])
 
 
 @dataclass(frozen=True)

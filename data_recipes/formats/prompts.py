@@ -47,11 +47,25 @@ def _first_turn(fields: Fields) -> Prompt:
     return Prompt(turns.from_text("turns", asked[0]), None, fields.where, {**fields.rest(), "turns": asked})
 
 
-def _is_prompt(row: dict) -> bool:
-    """A transcript or a text with marks of turns inside would be a prompt with its mark-up: others read those."""
+def _transcript(fields: Fields) -> Prompt:
+    return Prompt(turns.from_open_transcript("prompt", fields.value("prompt")), None, fields.where, fields.rest())
+
+
+def _helpsteer(fields: Fields) -> Prompt:
+    return Prompt(turns.from_extra_id("prompt", fields.value("prompt")), None, fields.where, fields.rest())
+
+
+def _is_transcript(row: dict) -> bool:
+    return turns.is_transcript(row.get("prompt")) and not is_hh(row)
+
+
+def _is_helpsteer(row: dict) -> bool:
     text = row.get("prompt")
-    marked = turns.is_transcript(text) or (isinstance(text, str) and turns.EXTRA_ID.search(text) is not None)
-    return "prompt" in row and not marked and not is_tree(row)
+    return isinstance(text, str) and turns.EXTRA_ID.search(text) is not None
+
+
+def _is_prompt(row: dict) -> bool:
+    return "prompt" in row and not any(test(row) for test in (is_tree, is_hh, _is_transcript, _is_helpsteer))
 
 
 def _never(_row: dict) -> bool:
@@ -64,6 +78,8 @@ def _is_open(key: str) -> Callable[[dict], bool]:
 
 PROMPTS = (
     told("prompt", "prompt", "prompt", _is_prompt, _prompt),
+    told("transcript", "prompt as a Human/Assistant transcript", "prompt", _is_transcript, _transcript),
+    told("helpsteer", "prompt with HelpSteer's marks of turns", "prompt", _is_helpsteer, _helpsteer),
     keyed("messages", "messages", "messages", _question_of(lambda fields: fields.turns("messages")),
           own=_is_open("messages")),
     keyed("alpaca", "instruction", "instruction", _question_of(alpaca_chat)),

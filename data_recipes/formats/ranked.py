@@ -102,7 +102,7 @@ def _answers(fields: Fields) -> Iterator[dict | PassedOver]:
     """Nectar's rows: a prompt (text or an hh transcript) and answers, each with a rank (1 is best) or a score."""
     prompt = fields.value("prompt")
     if turns.is_transcript(prompt):
-        prompt = [turn.as_dict() for turn in turns.from_transcript("prompt", prompt.rstrip().removesuffix("Assistant:"))]
+        prompt = [turn.as_dict() for turn in turns.from_open_transcript("prompt", prompt)]
     items = fields.items("answers", "answers")
     if len({"score" in item for item in items}) > 1:
         raise BadRow("missing-field", "some of the answers have a score and others have none")
@@ -138,16 +138,9 @@ def by_column(rows: Iterable[tuple[str, dict | BadRow]], key: str) -> Iterator[G
         if isinstance(value, str):
             found.setdefault(value, []).append((where, row))
         else:
-            bad = value if isinstance(value, BadRow) else BadRow("missing-field", f"no {key}", row)
-            yield Gathered(where, bad)
+            yield Gathered((where,), value if isinstance(value, BadRow) else BadRow("missing-field", f"no {key}", row))
     for value, group in found.items():
-        places = joined_places([where for where, _ in group])
-        yield Gathered(places, {key: value, "rows": [row for _, row in group]}, len(group))
-
-
-def joined_places(places: list[str]) -> str:
-    """One place for several rows: "file:3+4+7"."""
-    return "+".join([places[0], *(place.rpartition(":")[2] for place in places[1:])])
+        yield Gathered(tuple(where for where, _ in group), {key: value, "rows": [row for _, row in group]})
 
 
 def _by_prompt(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:

@@ -88,13 +88,13 @@ def fitting(row: dict, kind: str) -> list[str]:
     return [table[at][1].name for at in _fitting(row, table, own=False)]
 
 
-def gathered(form: Format, rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
-    """Raw rows one by one, or joined where several make one."""
-    if form.gather is not None:
+def gathered(form: Format | None, rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
+    """Raw rows one by one, or joined where several make one. form: None where no row could be read."""
+    if form is not None and form.gather is not None:
         yield from form.gather(rows)
         return
     for where, row in rows:
-        yield Gathered(where, row)
+        yield Gathered((where,), row)
 
 
 def convert(form: Format, kind: str, fields: Fields) -> list[Part]:

@@ -63,9 +63,9 @@ def as_trees(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
         try:
             tree = _tree(joined.row["rows"])
         except BadRow as error:
-            yield Gathered(joined.where, BadRow(error.reason, error.detail, joined.row), joined.rows)
+            yield Gathered(joined.places, BadRow(error.reason, error.detail, joined.row))
             continue
-        yield Gathered(joined.where, {"message_tree_id": joined.row["message_tree_id"], "prompt": tree}, joined.rows)
+        yield Gathered(joined.places, {"message_tree_id": joined.row["message_tree_id"], "prompt": tree})
 
 
 def _tree(rows: list[dict]) -> dict:
