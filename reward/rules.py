@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from data_recipes.errors import Refused
+from data_recipes.style import load_guide
 
 RuleFunction = Callable[..., list[float]]
 
@@ -105,3 +106,14 @@ def stop(prompts, completions, *, stopped: list | None = None, **columns) -> lis
             "nothing says which completions stopped", where="reward.rules:stop", expected="the column 'stopped'"
         )
     return [float(value) for value in stopped]
+
+
+@makes_rule
+def style(guide: str) -> RuleFunction:
+    """How well an answer keeps a style guide (a YAML file, `data_recipes.style`), 0 to 1: the weighted share of its rules."""
+    found = load_guide(guide)
+
+    def rule(prompts, completions, **columns) -> list[float]:
+        return [found.score(text_of(completion)) for completion in completions]
+
+    return rule

@@ -217,7 +217,7 @@ def score_arms(question: Question, scorers: dict, made: dict, prompts: list, ui:
 
     answers = {name: as_answers(members) for name, members in made.items()}
     for text, source in scorers.items():
-        scorer = load_reward(text, source, question)
+        scorer = load_reward(text, source, how=question.how, batch_size=question.batch_size)
         ui.say(f"scoring with {text}")
         for name, members in made.items():
             answers[name].scores[text] = score_members(scorer, members, prompts)
@@ -226,7 +226,7 @@ def score_arms(question: Question, scorers: dict, made: dict, prompts: list, ui:
     return answers
 
 
-def load_reward(text: str, source: Any, question: Question) -> Any:
+def load_reward(text: str, source: Any, *, how: dict, batch_size: int) -> Any:
     """A rule as it is, a reward run as a scorer of text with its own template."""
     if source is None:
         from reward.scorers import load_rule
@@ -235,8 +235,8 @@ def load_reward(text: str, source: Any, question: Question) -> Any:
     from alignment.models import load_scorer
     from reward.learned import RewardModel
 
-    loaded = load_scorer(source, **question.how)
-    return RewardModel(loaded.model, loaded.renderer(max_length=None), name=text, batch_size=question.batch_size)
+    loaded = load_scorer(source, **how)
+    return RewardModel(loaded.model, loaded.renderer(max_length=None), name=text, batch_size=batch_size)
 
 
 def _reward_source(text: str, base: str | None) -> Any:
