@@ -49,11 +49,11 @@ def outcomes(votes: Sequence[Vote], rule: str, *, threshold: float = 1.0) -> lis
     for vote in votes:
         by_item[vote.item].append(vote)
     weights = weigh(votes) if rule == "weighted" else {}
-    return [_together(_settled(by_item[item]), rule, threshold, weights) for item in sorted(by_item)]
-
-
-def _settled(votes: list[Vote]) -> tuple[Vote, ...]:
-    return tuple([vote for vote in votes if vote.settles] or votes)
+    found = []
+    for item in sorted(by_item):
+        settled = tuple(vote for vote in by_item[item] if vote.settles)
+        found.append(_together(settled or tuple(by_item[item]), rule, threshold, {} if settled else weights))
+    return found
 
 
 def _together(votes: tuple[Vote, ...], rule: str, threshold: float, weights: Mapping[str, float]) -> Outcome:
@@ -103,17 +103,17 @@ def accepted(told: Sequence[bool | None], *, unanimous: bool = False) -> bool | 
 
 
 def weigh(votes: Sequence[Vote]) -> dict[str, float]:
-    """Each person's weight: log(p / (1 - p)), with p the share of items on which the person sides with the others' majority.
+    """Each person's weight, from votes that settle nothing: log(p / (1 - p)), with p the share of items on which the person sides with the others' majority.
 
-    p is smoothed as (agreed + 1) / (n + 2), and a weight is never below 0: whoever agrees less than by chance is not heard.
-    With independent errors of known rate these weights make the weighted majority the most probable answer (Nitzan and
-    Paroush, International Economic Review 23 (1982)). Somebody whose items nobody shares gets log(1) = 0; if that is so for
-    everybody, all weigh 1.
+    p is smoothed as (agreed + 2) / (n + 3): somebody of whom nothing is known is taken to be right two times in three. A
+    weight is never below 0: whoever agrees less than by chance is not heard. With independent errors of known rate these
+    weights make the weighted majority the most probable answer (Nitzan and Paroush, International Economic Review 23 (1982)).
     """
     by_item: dict[int, list[Vote]] = defaultdict(list)
-    for vote in votes:
+    own = [vote for vote in votes if not vote.settles]
+    for vote in own:
         by_item[vote.item].append(vote)
-    agreed: dict[str, list[bool]] = {vote.annotator: [] for vote in votes}
+    agreed: dict[str, list[bool]] = {vote.annotator: [] for vote in own}
     for cast in by_item.values():
         for vote in cast:
             rest = sum(_sign(other.signed) for other in cast if other is not vote)
@@ -121,9 +121,9 @@ def weigh(votes: Sequence[Vote]) -> dict[str, float]:
                 agreed[vote.annotator].append(_sign(vote.signed) == _sign(rest))
     weights = {}
     for name, hits in agreed.items():
-        share = (sum(hits) + 1) / (len(hits) + 2)
+        share = (sum(hits) + 2) / (len(hits) + 3)
         weights[name] = max(0.0, math.log(share / (1 - share)))
-    return weights if any(weights.values()) else dict.fromkeys(weights, 1.0)
+    return weights
 
 
 def _sign(value: float) -> int:

@@ -140,7 +140,7 @@ def _row_items(row: dict, where: str, found: Reading, meta: dict, pairs: str, ki
         extra["tools"] = row["tools"]
     made = []
     for one, two in planned(answers, pairs, found.left_out):
-        key = (str(messages), frozenset((answers[one].text, answers[two].text)))
+        key = (str(messages), frozenset((answers[one].text.strip(), answers[two].text.strip())))
         if key in found.seen:
             found.left_out["pairs that stand there twice"] += 1
             continue

@@ -128,7 +128,7 @@ def _rows(source: sqlite3.Connection, table: str, size: int) -> Iterator[sqlite3
         with contextlib.suppress(sqlite3.DatabaseError):
             yield from source.execute(f"SELECT * FROM {table}").fetchall()
         return
-    ranges = [(1, 1 << (size // 8).bit_length())]  # numbers are given one after the other, and a row takes 8 bytes at least
+    ranges = [(1, 1 << (size // 32).bit_length())]  # numbers follow each other, and a row takes 32 bytes at least
     while ranges:
         low, high = ranges.pop()
         try:

@@ -69,7 +69,8 @@ def test_the_same_seed_gives_the_same_order_and_sides(tmp_path):
     for name in ("one", "two"):
         store = made(tmp_path / f"{name}.db", items=scored(30), choose="mix", overlap=2, repeats=0.2, seed=7)
         for turn in range(72):
-            Voter(store, 1 + turn % 2).send("vote", task := store.claim(1 + turn % 2), {"choice": "left"}, client_id=str(task.item))
+            task = store.claim(who := 1 + turn % 2)
+            Voter(store, who).send("vote", task, {"choice": "left"}, client_id=str(task.item))
         runs.append([(event["item"], event["swapped"], event["strategy"], event["probability"]) for event in store.events()])
     assert runs[0] == runs[1] and len(runs[0]) == 72
 

@@ -1,0 +1,305 @@
+"""Threads, kills, a full disk, a damaged file: what was acknowledged is there, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from data_recipes.collect.database import Database
+from data_recipes.collect.model import Damaged, StorageFull
+from data_recipes.collect.salvage import salvage
+from data_recipes.collect.store import Store
+from data_recipes.errors import Failed, Refused
+from tests.data_recipes.collect.made import Voter, items, made
+
+# A person in a process of their own, who says each vote only once it is acknowledged, and dies at a moment of nobody's
+# choosing after the first one.
+WORKER = """
+import os, signal, sys, threading
+from data_recipes.collect.model import Entry
+from data_recipes.collect.store import Store
+store, who, log = Store.open(sys.argv[1]), int(sys.argv[2]), open(sys.argv[3], "a")
+death = threading.Timer(float(sys.argv[4]), os.kill, (os.getpid(), signal.SIGKILL))
+death.daemon = True
+while (task := store.claim(who)) is not None:
+    name = f"{who}-{task.item}"
+    entry = Entry(name, "vote", task.item, {"choice": "left"}, task.lease, 5)
+    assert store.record(who, entry) == store.record(who, entry)
+    print(name, file=log, flush=True)
+    if not death.is_alive():
+        death.start()
+"""
+ROOT = Path(__file__).parents[3]
+
+
+def start(path: Path, who: int, log: Path, seconds: float) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(who), str(log), str(seconds)], cwd=ROOT)
+
+
+def check_exact(store: Store, count: int, overlap: int, acknowledged: list[str]) -> None:
+    """Each acknowledged vote is there once, each item has exactly its votes, nobody voted twice on one."""
+    votes = store.votes()
+    names = Counter(vote.client_id for vote in votes)
+    assert set(acknowledged) <= set(names) and max(names.values()) == 1
+    assert Counter(vote.item for vote in votes) == dict.fromkeys(range(1, count + 1), overlap)
+    assert max(Counter((vote.item, vote.annotator) for vote in votes).values()) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_kills_lose_no_vote_that_was_acknowledged(tmp_path):
+    path, count, draw = tmp_path / "v.db", 120, random.Random(0)
+    made(path, count, ("a", "b", "c", "d"), overlap=3, plan={"lease_seconds": 1.0}).close()
+    logs, killed = [tmp_path / f"{who}.log" for who in range(1, 5)], 0
+    for _ in range(4):
+        workers = [start(path, who, log, draw.uniform(0.005, 0.05)) for who, log in enumerate(logs, 1)]
+        killed += sum(worker.wait() == -signal.SIGKILL for worker in workers)
+    store = Store.open(path)
+    store.sweep(store.clock() + 10)
+    for who in range(1, 5):
+        Voter(store, who).all()
+    assert killed >= 4
+    check_exact(store, count, 3, [line for log in logs for line in log.read_text().split()])
+
+
+def test_threads_of_one_process_share_a_store(tmp_path):
+    store, acknowledged = made(tmp_path / "v.db", 100, tuple("abcdefgh"), overlap=3), []
+
+    def work(who: int) -> None:
+        voter = Voter(store, who)
+        while (task := store.claim(who)) is not None:
+            acknowledged.append(voter.vote(task)["event"])
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check_exact(store, 100, 3, acknowledged)
+    assert len(acknowledged) == 300
+
+
+def test_two_retries_at_once_are_one_vote(tmp_path):
+    store = made(tmp_path / "v.db", 1)
+    task, replies = store.claim(1), []
+
+    def send() -> None:
+        replies.append(Voter(store, 1).send("vote", task, {"choice": "tie"}, client_id="x"))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(replies) == 8 and all(reply == replies[0] for reply in replies) and len(list(store.events())) == 1
+
+
+def test_a_full_disk_refuses_votes_and_loses_none(tmp_path):
+    store = made(tmp_path / "v.db", 200)
+    ana = Voter(store, 1)
+    kept = [ana.vote()["event"] for _ in range(5)]
+    pages = store.database.reader().execute("PRAGMA page_count").fetchone()[0]
+    store.database.reader().execute(f"PRAGMA max_page_count = {pages + 1}")
+    task = store.claim(1)
+    with pytest.raises(StorageFull, match="disk is full"):
+        for _ in range(100):
+            task = store.claim(1)
+            kept.append(ana.vote(task)["event"])
+    assert sorted(vote.client_id for vote in store.votes()) == sorted(kept)
+    store.database.reader().execute("PRAGMA max_page_count = 1000000")
+    again = store.claim(1)
+    kept.append(ana.vote(again)["event"])
+    assert sorted(vote.client_id for vote in Store.open(tmp_path / "v.db").votes()) == sorted(kept)
+
+
+LIMITED = """
+import resource, signal, sys
+from data_recipes.collect.model import StorageFull
+from data_recipes.collect.store import Store
+from tests.data_recipes.collect.made import Voter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = Store.open(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+while True:
+    try:
+        print(Voter(store, 1).vote()["event"], flush=True)
+    except StorageFull as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_a_write_that_the_system_refuses_is_a_full_disk_too(tmp_path):
+    path = tmp_path / "v.db"
+    made(path, 300).close()
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(path), str(path.stat().st_size + 60_000)], capture_output=True,
+                          text=True, cwd=ROOT)
+    assert done.returncode == 1 and "disk is full" in done.stderr, done.stderr
+    kept = done.stdout.split()
+    assert len(kept) > 3 and sorted(vote.client_id for vote in Store.open(path).votes()) == sorted(kept)
+
+
+def test_a_backup_while_others_vote_is_whole(tmp_path):
+    store, stop = made(tmp_path / "v.db", 400, ("ana", "ben")), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set() and store.claim(1) is not None:
+            Voter(store, 1).vote()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    before = len(store.votes())
+    store.backup(tmp_path / "copy.db")
+    after = len(store.votes())
+    stop.set()
+    thread.join()
+    assert [name.name for name in tmp_path.iterdir() if "copy" in name.name] == ["copy.db"]
+    with Store.open(tmp_path / "copy.db") as copy:
+        assert before <= len(copy.votes()) <= after
+        Voter(copy, 2).vote()
+    with pytest.raises(Refused, match="there already"):
+        store.backup(tmp_path / "copy.db")
+
+
+# ------------------------------------------------------------------------------------------------------- damaged files
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A closed collection in one file, with votes of two people; all client ids."""
+    path = tmp_path_factory.mktemp("whole") / "v.db"
+    with made(path, 120, overlap=2) as store:
+        for who in (1, 2):
+            while (task := store.claim(who)) is not None:
+                Voter(store, who).send("vote", task, {"choice": "left"}, client_id=f"{who}-{task.item}")
+        return path, [vote.client_id for vote in store.votes()]
+
+
+@pytest.fixture
+def voted(whole, tmp_path) -> tuple[Path, list[str]]:
+    """A copy that may be spoilt."""
+    return Path(shutil.copy(whole[0], tmp_path / "v.db")), whole[1]
+
+
+def spoil(path: Path, start: int, size: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[start:start + size] = os.urandom(size)
+    path.write_bytes(bytes(data))
+
+
+def test_a_file_that_is_none_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "text.db").write_text("hello, this is no database at all")
+    with pytest.raises(Damaged, match="first bytes"):
+        Store.open(tmp_path / "text.db")
+    sqlite3.connect(tmp_path / "other.db").executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    with pytest.raises(Refused, match="no collection"):
+        Store.open(tmp_path / "other.db")
+    with pytest.raises(Refused, match="no such collection"):
+        Store.open(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def page_of(path: Path, table: str, which: int = 1) -> int:
+    """The number of one of a table's pages."""
+    db = sqlite3.connect(path)
+    leaves = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY pageno"
+    found = [row[0] for row in db.execute(leaves, (table,))]
+    db.close()
+    return found[which]
+
+
+def has_dbstat() -> bool:
+    try:
+        sqlite3.connect(":memory:").execute("SELECT * FROM dbstat")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_dbstat(), reason="this SQLite cannot say which page is whose")
+@pytest.mark.parametrize("table, least", [
+    ("event", 180), ("ballot", 240), ("item", 100), ("assignment", 240), ("response", 60)])
+def test_damage_is_said_and_what_is_elsewhere_is_saved(voted, tmp_path, table, least):
+    path, names = voted
+    spoil(path, (page_of(path, table) - 1) * 4096, 4096)
+    before = path.read_bytes()
+    with pytest.raises(Damaged, match="damaged.*align collect salvage"):
+        Store.open(path)
+    done = salvage(path, tmp_path / "saved.db")
+    assert path.read_bytes() == before
+    with Store.open(tmp_path / "saved.db") as saved:
+        votes = saved.votes()
+        assert len(names) == 240 > len(votes) - 1 >= least - 1 and {vote.client_id for vote in votes} <= set(names)
+        assert all(vote.verdict == ("second" if vote.swapped else "first") for vote in votes)
+        assert bool(done["lost"]) == (table in ("event", "item", "response"))
+        Voter(saved, 1).all()  # what is lost can be asked again
+        assert max(Counter((vote.item, vote.annotator) for vote in saved.votes()).values()) == 1
+
+
+def test_a_lost_beginning_costs_no_vote(voted, tmp_path):
+    path, names = voted
+    spoil(path, 0, 4096)
+    with pytest.raises(Damaged):
+        Store.open(path)
+    done = salvage(path, tmp_path / "saved.db")
+    with Store.open(tmp_path / "saved.db") as saved:
+        assert sorted(vote.client_id for vote in saved.votes()) == sorted(names) and done["lost"] == []
+
+
+def test_a_flipped_letter_inside_a_text_is_found_by_its_hash(voted, tmp_path):
+    path, _ = voted
+    data = path.read_bytes()
+    assert data.count(b"second 77") == 1
+    path.write_bytes(data.replace(b"second 77", b"sekond 77"))
+    done = salvage(path, tmp_path / "saved.db")
+    assert done["tables"]["response"]["dropped"] == 1 and len(done["lost"]) > 0
+
+
+def test_a_file_cut_short_keeps_what_is_left_and_nothing_at_all_is_said(voted, tmp_path):
+    path, _ = voted
+    path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
+    with pytest.raises(Damaged):
+        Store.open(path)
+    with Store.open(salvage(path, tmp_path / "saved.db")["output"]) as saved:
+        assert saved.votes()
+    path.write_bytes(os.urandom(50_000))
+    with pytest.raises(Failed):
+        salvage(path, tmp_path / "nothing.db")
+    assert not (tmp_path / "nothing.db").exists()
+
+
+def test_salvage_of_a_whole_file_gives_the_same_votes(tmp_path):
+    with made(tmp_path / "v.db", people=("ana", "ben"), items=items(20), overlap=2, repeats=0.2) as store:
+        ana = Voter(store, 1)
+        task = store.claim(1)
+        ana.send("comment", task, {"text": "hm"})
+        ana.undo(ana.vote(task))
+        ana.all()
+        Voter(store, 2).send("skip", store.claim(2), {"reason": ""})
+        salvage(tmp_path / "v.db", tmp_path / "saved.db")  # while it is open: its log is read too
+        with Store.open(tmp_path / "saved.db") as saved:
+            assert saved.votes() == store.votes() and saved.events_hash() == store.events_hash()
+            assert saved.lists() == store.lists()
+            assert json.dumps(saved.questions()) == json.dumps(store.questions())
+
+
+def test_closing_a_database_closes_every_thread_s_connection(tmp_path):
+    made(tmp_path / "v.db").close()
+    database = Database(tmp_path / "v.db")
+    thread = threading.Thread(target=database.reader)
+    thread.start()
+    thread.join()
+    database.close()
+    with sqlite3.connect(tmp_path / "v.db") as db:  # the log is gone once nobody is left
+        assert db.execute("SELECT count(*) FROM item").fetchone()[0] == 6
