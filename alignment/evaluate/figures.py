@@ -7,6 +7,7 @@ import io
 import textwrap
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -155,7 +156,8 @@ def svg_uri(figure: Figure) -> str:
 def svg(figure: Figure) -> bytes:
     """The figure as SVG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=METADATA)
+    with rc_context({"svg.hashsalt": "align"}):  # without it the ids in the file are drawn anew each time
+        figure.savefig(buffer, format="svg", metadata=METADATA)
     return buffer.getvalue()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from data_recipes.collect.agreement import of_people, sign
@@ -140,10 +140,15 @@ def hurries(votes: Sequence[Vote]) -> Concern | None:
     return Concern("fast", text, found)
 
 
-def stands_apart(name: str, agreeing: Mapping[str, tuple[int, int]]) -> Concern | None:
-    """Speaks where somebody goes with the majority of the others much less often than those go with theirs."""
-    hits, n = agreeing[name]
-    theirs, m = (sum(pair[place] for other, pair in agreeing.items() if other != name) for place in (0, 1))
+def stands_apart(name: str, votes: Sequence[Vote], trusted: set[str]) -> Concern | None:
+    """Speaks where somebody goes with the majority of the others much less often than those go with theirs.
+
+    What those say among themselves is counted without this person, who would blur it.
+    """
+    others = trusted - {name}
+    hits, n = with_majority(votes, others).get(name, (0, 0))
+    among = with_majority([vote for vote in votes if vote.annotator in others], others)
+    theirs, m = (sum(pair[place] for pair in among.values()) for place in (0, 1))
     if not n or not m or not (found := _above(n - hits, n, max(1 - wilson(theirs, m).low, 0.01))):
         return None
     text = f"says what most others say in {_percent(hits, n)} of the items, those in {_percent(theirs, m)}"
@@ -190,10 +195,10 @@ def opinions(votes: Sequence[Vote]) -> dict[str, Opinion]:
     ask(lambda name: guesses(by_person[name]))
     known = trusted()
     ask(lambda name: prefers_length(by_person[name], [vote for other in known - {name} for vote in by_person[other]]))
-    agreeing = with_majority(of_people(votes), trusted())
-    measure = {name: agreeing[name] for name in trusted() if name in agreeing}
-    ask(lambda name: stands_apart(name, {**measure, name: agreeing[name]}) if name in agreeing else None)
+    cast, known = of_people(votes), trusted()
+    ask(lambda name: stands_apart(name, cast, known))
     ask(lambda name: hurries(by_person[name]))
+    agreeing = with_majority(cast, trusted())
     return {name: Opinion(_verdict(by_person[name], concerns, agreeing.get(name, (0, 0))), tuple(concerns))
             for name, concerns in found.items()}
 

@@ -203,7 +203,8 @@ def test_agreement_is_that_of_peoples_own_first_votes():
     votes = [vote(name, item, value) for item, pair in enumerate([(2, 1), (-1, 1), (-3, -3), (0, 0)])
              for name, value in zip(("ana", "ben"), pair, strict=True)]
     beside = [vote("ana", 9, 1, kind="gold", gold="second"), vote("ben", 9, 1, kind="gold", gold="second"),
-              vote("ana", 0, -4, kind="repeat", of=1), vote("model", 0, -4, role="judge"), vote("lea", 0, 4, role="lead", settles=True)]
+              vote("ana", 0, -4, kind="repeat", of=1), vote("model", 0, -4, role="judge"),
+              vote("lea", 0, 4, role="lead", settles=True)]
     found = measured.agreement([*votes, *beside])
     assert (found["people"], found["items"], found["shared_items"]) == (2, 4, 4)
     assert found["raw_with_ties"]["value"] == 0.75
@@ -212,5 +213,6 @@ def test_agreement_is_that_of_peoples_own_first_votes():
 
 
 def test_both_good_and_both_bad_count_as_neither():
-    votes = [vote("ana", 1, 0, verdict="both_good"), vote("ben", 1, 0, verdict="both_bad"), vote("ana", 2, 1), vote("ben", 2, 1)]
+    votes = [vote("ana", 1, 0, verdict="both_good"), vote("ben", 1, 0, verdict="both_bad"),
+             vote("ana", 2, 1), vote("ben", 2, 1)]
     assert measured.agreement(votes)["raw_with_ties"]["value"] == 1.0

@@ -219,7 +219,8 @@ def test_what_compares_no_two_runs_is_left_out_and_told():
     votes = [*many(), vote("ana", 500, 1), vote("ana", 501, 1, sources=("dpo", "dpo")),
              vote("ana", 502, 1, sources=("sft", "dpo"), kind="gold", gold="first")]
     found = ranking.rank(votes, resamples=50)
-    assert found["left_out"] == {"gold items": 1, "items that do not say which runs answered": 1, "two answers of the same run": 1}
+    assert found["left_out"] == {
+        "gold items": 1, "items that do not say which runs answered": 1, "two answers of the same run": 1}
     with pytest.raises(Refused, match="no vote compares two runs"):
         ranking.rank([vote("ana", 1, 1)])
     with pytest.raises(Refused, match="no run called"):
