@@ -62,7 +62,7 @@ class Work:
         self.door.stranger(request)
         person = self.store.annotator_of_token(link) if link else None
         if person is None or not person.active:
-            raise Stop(403, "This link has ended", "There is a newer one, or it was taken back. Please ask the lead for another.")
+            raise Stop(403, "This link has ended", "There is a newer one, or it was taken back. The lead can make another.")
         response = go("/lead" if person.role == "lead" else "/work")
         response.set_cookie(
             COOKIE, self.store.session_open(person.id), max_age=self.settings.stay_days * 86400, path="/", httponly=True,
@@ -202,7 +202,7 @@ def feedback_words(feedback: dict[str, Any]) -> str:
     expected = {"left": "answer A is better", "right": "answer B is better", "tie": "a tie", "both_good": "both good",
                 "both_bad": "both bad"}[feedback["expected"]]  # fmt: skip
     start = "That is what was expected" if feedback["right"] else "Another answer was expected"
-    return f"{start}: {expected}. {markup.visible(feedback['why'])}".strip()
+    return f"{start}: {expected}. {markup.visible(feedback['text'] or '')}".strip()
 
 
 def shown_entry(entry: dict[str, Any]) -> dict[str, Any]:

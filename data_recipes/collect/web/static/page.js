@@ -119,9 +119,10 @@ function leave() {
 function feedback(expected) {
   const words = { left: "answer A is better", right: "answer B is better", tie: "a tie", both_good: "both good", both_bad: "both bad" };
   const start = expected.right ? "That is what was expected" : "Another answer was expected";
-  one("#feedback-text").textContent = `${start}: ${words[expected.expected]}. ${expected.why}`;
+  one("#feedback-text").textContent = `${start}: ${words[expected.expected]}. ${expected.text || ""}`;
   one("#feedback-box").showModal();
   one("#feedback-next").focus();
+  one("#feedback-next").addEventListener("click", leave);
   one("#feedback-box").addEventListener("close", leave);
 }
 
