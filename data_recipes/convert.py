@@ -105,24 +105,28 @@ def _kind(rows: list[dict], target: str | None, form: str, where: str) -> tuple[
     """As which kind rows are read that shall become `target`, and as which format where that is told here."""
     able = formats.KINDS if target is None else (target, *derive.SOURCES[target])
     if form != "auto":
-        return _kind_of_format(form, able), form
+        return _kind_of_format(form, able, rows), form
     if not rows:
         return target or able[0], ""  # nothing to tell it by; the ledger refuses a file without rows
     if target is None:
         return formats.detect_kind(rows, where)[:2]
     found = {kind for (kind, _) in formats.own_kinds(rows, where)[0] if kind in able}
     if target in found or not found:
-        return target, ""
+        return target, formats.detect(rows, target, where)[0]
     return formats.detect_kind(rows, where, sorted(found))[:2]
 
 
-def _kind_of_format(form: str, able: tuple[str, ...]) -> str:
+def _kind_of_format(form: str, able: tuple[str, ...], rows: list[dict]) -> str:
+    """The first kind that has the format; where none was asked for, the one that the rows are of."""
     kinds = [kind for kind in able if form in formats.names(kind)]
     if not kinds:
         formats.by_name(form, able[0])  # raises, with the names there are
-    if len(kinds) > 1 and len(able) == len(formats.KINDS):
-        raise Refused(f"rows of the format {form} can be read as {', '.join(kinds)}", where="--format",
-                      expected="one kind", do="Say what to write: --to messages, pairs, prompts, kto or labels.")
+    if len(able) == len(formats.KINDS):
+        own = [kind for kind in kinds if any(formats.by_name(form, kind).is_own(row) for row in rows)]
+        if len(own) > 1:
+            raise Refused(f"rows of the format {form} can be read as {', '.join(own)}", where="--format",
+                          expected="one kind", do="Say what to write: --to messages, pairs, prompts, kto or labels.")
+        kinds = own or kinds
     return kinds[0]
 
 

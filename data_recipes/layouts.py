@@ -15,6 +15,7 @@ from data_recipes import formats
 from data_recipes.formats import Fields
 from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Prompt, Record, Text, Unpaired
 
+JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # json.dumps would make one for each row
 SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
 
@@ -60,7 +61,7 @@ def check(record: Record, layout: Layout) -> None:
 def encoded(row: dict) -> bytes:
     """A row as one line of JSON. Raises BadRow: wrong-type where a column holds what JSON cannot."""
     try:
-        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+        return (JSON.encode(row) + "\n").encode("utf-8")
     except (TypeError, ValueError) as error:
         raise BadRow("wrong-type", f"a column holds what JSON cannot: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -60,39 +60,36 @@ def pair_rows(fields: Fields, prompt: Any, answers: list[Answer], *, margins: bo
 
 
 def _ultrafeedback(fields: Fields) -> Iterator[dict | PassedOver]:
-    prompt = fields.value("instruction")
-    answers = [_rated(item, number) for number, item in enumerate(fields.items("completions", "completions"), 1)]
-    fields.used.add("models")  # repeated with each answer
-    return pair_rows(fields, prompt, answers)
-
-
-def _rated(item: dict, number_: int) -> Answer:
-    try:
-        text, score = check_text("response", item.get("response")), _rating(item)
-    except BadRow as error:
-        raise BadRow(error.reason, f"completion {number_}: {error.detail}") from error
-    return Answer(text, score, {"score": score, **({"model": item["model"]} if "model" in item else {})})
-
-
-def _rating(item: dict) -> float:
-    """The mean of the aspects' ratings; the overall score only where there are none.
+    """Scored by the mean of the aspects' ratings; by the overall score only where these are missing.
 
     In some two thousand published rows an overall score of 1 was written as 10 (github.com/OpenBMB/UltraFeedback/issues/8);
-    the aspects do not have that fault.
+    the aspects do not have that fault. Their scale is another, so one measure serves all completions of a row.
     """
-    aspects = item.get("annotations")
-    found = [aspects[name] for name in ASPECTS if isinstance(aspects.get(name), dict)] if isinstance(aspects, dict) else []
-    ratings = [one.get("Rating") for one in found]
-    if ratings and not {None, "N/A"} & set(map(_hashable, ratings)):
-        return round(fmean(number("Rating", rating) for rating in ratings), 6)
-    for key in ("overall_score", "fine-grained_score", "score"):
-        if item.get(key) is not None:
-            return number(key, item[key])
-    raise BadRow("missing-field", "no rating: neither annotations with a Rating for each aspect nor overall_score")
+    prompt, items = fields.value("instruction"), fields.items("completions", "completions")
+    fields.used.add("models")  # repeated with each answer
+    for measure in (_aspects, *(_column(key) for key in ("overall_score", "fine-grained_score", "score"))):
+        scores = [measure(item) for item in items]
+        if None not in scores:
+            return pair_rows(fields, prompt, [_rated(item, score) for item, score in zip(items, scores, strict=True)])
+    raise BadRow("missing-field", "no rating that all completions have: annotations with a Rating, or overall_score")
 
 
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, (str, type(None))) else ""
+def _rated(item: dict, score: float) -> Answer:
+    model = {"model": item["model"]} if "model" in item else {}
+    return Answer(check_text("response", item.get("response")), score, {"score": score, **model})
+
+
+def _aspects(item: dict) -> float | None:
+    """The mean of the ratings; an aspect that does not apply is rated N/A and left out."""
+    found = item.get("annotations")
+    aspects = [found.get(name) for name in ASPECTS] if isinstance(found, dict) else []
+    ratings = [aspect.get("Rating") for aspect in aspects if isinstance(aspect, dict)]
+    numbers = [number("Rating", rating) for rating in ratings if rating not in (None, "N/A")]
+    return round(fmean(numbers), 6) if numbers else None
+
+
+def _column(key: str) -> Callable[[dict], float | None]:
+    return lambda item: None if item.get(key) is None else number(key, item[key])
 
 
 # ---------------------------------------------------------------------------------------------------- lists of answers

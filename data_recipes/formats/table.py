@@ -171,7 +171,8 @@ def _several(choices: Iterable[Named], how: str, where: str) -> Refused:
 
 def _nothing_fits(rows: list[dict], kind: str, where: str) -> Refused:
     wanted = "; ".join(f"{form.name} ({form.has})" for form in FORMATS[kind])
-    elsewhere = [other for other in KINDS if any(form.is_own(row) for form in FORMATS[other] for row in rows)]
+    table = [(other, form) for other in KINDS for form in FORMATS[other]]
+    elsewhere = [table[at][0] for at in sorted({at for row in rows for at in _fitting(row, table, own=True)})]
     hint = f"These rows are {elsewhere[0]}, not {kind}{_way(elsewhere[0], kind)}." if elsewhere else RENAME
     what = f"no format for {kind} fits rows with the columns {_columns(rows)}"
     return Refused(what, where=where, expected=f"one of {wanted}", do=hint)
