@@ -10,6 +10,7 @@ import click
 
 from alignment.cli.commands import command, make_ui, output_options
 
+BESIDE = {"repeats": "repeat", "gold": "item of gold each", "training": "item of training each"}
 OF_LIST = ("overlap", "repeats", "choose", "random_share", "seed")
 
 
@@ -179,13 +180,19 @@ def _say_effort(plan: Any, people: int, ui: Any) -> dict:
     from data_recipes.collect.effort import effort
 
     asked = effort(plan, people)
-    beside = ", ".join(f"{asked[key]} {word}" for key, word in (("repeats", "repeats"), ("gold", "gold items a person"),
-                                                               ("training", "training items a person")) if asked[key])
-    ui.say(f"{asked['pairs']} pairs of {asked['prompts']} prompts, each for {asked['overlap']}: {asked['votes']} votes"
-           + (f" (and {beside})" if beside else ""))
+    beside = [_many(asked[key], word) for key, word in BESIDE.items() if asked[key]]
+    ui.say(f"{_many(asked['pairs'], 'pair')} of {_many(asked['prompts'], 'prompt')}, each for {_many(asked['overlap'], 'person')}: "
+           f"{_many(asked['votes'], 'vote')}" + (f"; beside them {', '.join(beside)}" if beside else ""))
     if people:
         hours = asked["hours_each"]
-        each = f"{hours} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
-        ui.say(f"{people} {'person' if people == 1 else 'people'}: {asked['votes_each']} votes and about {each} each, "
+        each = f"{hours} hours" if hours >= 1 else _many(max(1, round(60 * hours)), "minute")
+        ui.say(f"{_many(people, 'person')}: {_many(asked['votes_each'], 'vote')} and about {each} each, "
                f"{asked['seconds_a_vote']} s a vote if all is read once")
     return asked
+
+
+def _many(count: int, word: str) -> str:
+    """A count with its noun."""
+    first, _, rest = word.partition(" ")
+    plural = first if count == 1 else "people" if first == "person" else f"{first}s"
+    return " ".join(filter(None, (f"{count:,}", plural, rest)))
