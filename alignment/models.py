@@ -78,7 +78,7 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_token
     holder = source if _has_tokenizer(source) else base_of(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            holder.name, revision=holder.revision, trust_remote_code=trust_remote_code
+            holder.name, trust_remote_code=trust_remote_code, **holder.fetching
         )
     except (OSError, ValueError) as error:
         raise _load_refusal(holder, error) from error
@@ -97,7 +97,7 @@ def _has_tokenizer(source: Source) -> bool:
 def load_config(base: Source, *, trust_remote_code: bool = False):
     """The base's transformers config: enough for plans and counts, without weights."""
     try:
-        return AutoConfig.from_pretrained(base.name, revision=base.revision, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(base.name, trust_remote_code=trust_remote_code, **base.fetching)
     except (OSError, ValueError) as error:
         raise _load_refusal(base, error) from error
 
@@ -115,11 +115,11 @@ def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Mod
     try:
         model, report = maker.from_pretrained(
             base.name,
-            revision=base.revision,
             dtype=torch_dtype(how.dtype),
             use_safetensors=True,
             trust_remote_code=how.trust_remote_code,
             output_loading_info=True,
+            **base.fetching,
             **extra,
         )
     except (OSError, ValueError) as error:
@@ -251,7 +251,7 @@ def adapter_folder(source: Source) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = ["adapter_config.json", "adapter_model.safetensors"]
-    return Path(snapshot_download(source.hub_id, revision=source.revision, allow_patterns=patterns))
+    return Path(snapshot_download(source.hub_id, allow_patterns=patterns, **source.fetching))
 
 
 def set_special_ids(model: torch.nn.Module, tokenizer, preparation: Preparation) -> None:

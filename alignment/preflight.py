@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from alignment.config import StageConfig
-from alignment.sources import resolve
+from alignment.sources import check_hub, resolve
 from data_recipes import origins
 from data_recipes.errors import Refused
 
@@ -18,9 +18,8 @@ def check(config: StageConfig, output: Path) -> None:
     if not config.data.train:
         raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
     check_extras(config)
-    resolve(config.model.path, revision=config.model.revision)
-    if config.model.base:
-        resolve(config.model.base)
+    model = resolve(config.model.path, revision=config.model.revision)
+    base = resolve(config.model.base) if config.model.base else model
     for source in config.data.train:
         check_data(source, config.origin("data.train") or "--data")
     if config.data.validation:
@@ -29,6 +28,8 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
     if output.exists() and not output.is_dir():
         raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
+    for source in (model, base):  # last: it may ask the hub
+        check_hub(source)
 
 
 def check_extras(config: StageConfig) -> None:

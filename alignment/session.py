@@ -18,6 +18,7 @@ import yaml
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from data_recipes import hub
 from data_recipes.errors import Refused
 from data_recipes.render import Renderer
 
@@ -177,7 +178,8 @@ def pin_base(session: Session) -> None:
     if session.base.kind == "hub":
         commit = getattr(load_base_config(session), "_commit_hash", None)
         session.base = replace(session.base, revision=commit or session.base.revision)
-        job.ui.say(f"base: hub model {session.base.hub_id} at {session.base.revision or 'its newest revision'}")
+        place = f", from the cache: {hub.closed()}" if hub.closed() else ""
+        job.ui.say(f"base: hub model {session.base.hub_id} at {session.base.revision or 'its newest revision'}{place}")
     session.base_entry = describe_base(session.base, job.run.path)
     recorded = job.run.manifest.get("base")
     same = {"id", "revision", "hash"}

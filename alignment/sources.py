@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_recipes import hub
 from data_recipes.errors import Refused
 
 MANIFEST = "align.json"
@@ -35,6 +36,13 @@ class Source:
     def name(self) -> str:
         """What the libraries' `from_pretrained` is given."""
         return self.hub_id if self.kind == "hub" else str(self.path)
+
+    @property
+    def fetching(self) -> dict:
+        """Keyword arguments for the libraries' `from_pretrained` beside the name: the revision, and where to look."""
+        if self.kind != "hub":
+            return {"revision": self.revision}
+        return {"revision": self.revision, "local_files_only": bool(hub.closed())}
 
     @property
     def manifest(self) -> dict | None:
@@ -143,7 +151,7 @@ def hub_file(source: Source, name: str) -> str | None:
     cached = try_to_load_from_cache(source.hub_id, name, revision=source.revision)
     if isinstance(cached, str):
         return cached
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+    if hub.closed():
         return None
     try:
         return hf_hub_download(source.hub_id, name, revision=source.revision)
@@ -155,8 +163,30 @@ def hub_file(source: Source, name: str) -> str | None:
         raise hub_refusal(source, error) from error
 
 
+def check_hub(source: Source) -> None:
+    """Raises Refused where a hub model is asked for that is not in the cache while the hub cannot be asked."""
+    if source.kind == "hub" and hub.closed() and not _is_cached(source):
+        raise out_of_reach(source)
+
+
+def _is_cached(source: Source) -> bool:
+    return any(hub_file(source, name) for name in ("config.json", "adapter_config.json"))
+
+
+def out_of_reach(source: Source) -> Refused:
+    """One paragraph for a model that is not in the cache while the hub is switched off or gives no answer."""
+    return Refused(
+        f"the hub model '{source.hub_id}' is not in the local cache, and {hub.closed()}",
+        where="model",
+        expected="a connection to the hub, a model that is in the cache, or a folder",
+        do="Fetch it once where there is a network (hf download), or put the model into a folder and name that folder.",
+    )
+
+
 def hub_refusal(source: Source, error: Exception) -> Refused:
     """One paragraph for a gated, missing or unreachable hub model."""
+    if hub.closed() and not _is_cached(source):
+        return out_of_reach(source)
     return Refused(
         f"the hub model '{source.hub_id}' could not be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
         where="model",

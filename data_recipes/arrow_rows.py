@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_recipes import hub
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
 from data_recipes.strict_json import check_values
@@ -87,17 +87,18 @@ def _checked(row: dict) -> dict | BadRow:
     return row
 
 
-def iter_hub(name: str, split: str, notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
-    """Rows of a hub data set (or of a folder that `datasets` can load) as ("name:split:row", row or BadRow).
+def iter_hub(name: str, split: str, notes: list[str], config: str = "") -> Iterator[tuple[str, dict | BadRow]]:
+    """Rows of a hub data set (or of a folder that `datasets` can load) as ("name:config:split:row", row or BadRow).
 
     `datasets` may have turned date-like text into timestamps before this sees it; these are written as text again and
     the columns are named, since their spelling in the source is lost.
     """
-    data = _load(name, split)
+    place = ":".join(filter(None, (name, config, split)))
+    data = _load(name, config, split, place)
     dates: set[str] = set()
     for number, row in enumerate(data, 1):
         dates.update(key for key, value in row.items() if isinstance(value, (datetime.date, datetime.time)))
-        yield f"{name}:{split}:{number}", _checked({key: _plain(value) for key, value in row.items()})
+        yield f"{place}:{number}", _checked({key: _plain(value) for key, value in row.items()})
     if dates:
         notes.append(f"{name}: came as dates and is now ISO text, maybe unlike the source: {', '.join(sorted(dates))}")
 
@@ -106,20 +107,20 @@ def _plain(value):
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
 
 
-def _load(name: str, split: str):
+def _load(name: str, config: str, split: str, place: str):
+    local = Path(name).is_dir()
+    if not local and (closed := hub.closed()):
+        raise Refused(f"'{name}' is a hub data set, and {closed}", where=place, expected="a connection to the hub, or a file",
+                      do="Give a file, or unset HF_HUB_OFFLINE where that is what switched it off.")
     import datasets
 
-    local = Path(name).is_dir()
-    if not local and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise Refused(f"'{name}' is a hub data set, and the hub is switched off", where="HF_HUB_OFFLINE",
-                      expected="a file", do="Give a file, or unset HF_HUB_OFFLINE.")
     try:
         if local and (Path(name) / "state.json").is_file():
             return datasets.load_from_disk(name)
-        return datasets.load_dataset(name, split=split)
+        return datasets.load_dataset(name, config or None, split=split)
     except Exception as error:  # datasets, huggingface_hub and the network raise some twenty kinds, with no common base
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise Refused(f"the data set could not be loaded: {first}", where=f"{name}:{split}",
-                      expected="a hub data set owner/name, with :split after it where that is not train",
-                      do="Look at its page for its name, its splits and its terms; `hf auth login` where it is gated.",
+        first = " ".join(str(error).split())[:300] or type(error).__name__
+        raise Refused(f"the data set could not be loaded: {first}", where=place,
+                      expected="a hub data set owner/name, with :split after it where that is not train, or :subset:split",
+                      do="Look at its page for its name, subsets, splits and terms; `hf auth login` where it is gated.",
                       ) from error

@@ -19,12 +19,14 @@ class Origin:
     """One file, or one split of a hub data set.
 
     name: as the user wrote it. path: the file, else None. split: of a hub data set, or of a folder saved by `datasets`.
+    config: the hub data set's subset, which its page calls so and `datasets` a configuration; empty for its default.
     notes: what is worth saying, filled while the rows are read.
     """
 
     name: str
     path: Path | None = None
     split: str = ""
+    config: str = ""
     notes: list[str] = field(default_factory=list)
     _sha256: str = ""
 
@@ -46,7 +48,7 @@ class Origin:
         from data_recipes.arrow_rows import iter_hub
 
         digest = hashlib.sha256()
-        for where, row in iter_hub(self.name, self.split, self.notes):
+        for where, row in iter_hub(self.name, self.split, self.notes, self.config):
             held = row.row if isinstance(row, BadRow) else row
             digest.update(json.dumps(held, sort_keys=True, default=str).encode("ascii") + b"\n")
             yield where, row
@@ -72,11 +74,12 @@ def _resolve(name: str) -> Origin:
         return _folder(name, path)
     if not forced and path.exists():
         return Origin(name, path)
-    hub_id, _, split = name.removeprefix("hub:").partition(":")
+    hub_id, _, part = name.removeprefix("hub:").partition(":")
+    config, _, split = part.rpartition(":")
     if not forced and looks_like_path(hub_id):
         raise Refused("there is no such file", where=name, expected="a file, or a hub data set owner/name",
                       do="hub: before a name forces the hub; nothing is looked up there for a path.")
-    return Origin(hub_id, None, split or "train")
+    return Origin(hub_id, None, split or "train", config)
 
 
 def looks_like_path(name: str) -> bool:

@@ -23,6 +23,8 @@ def test_what_can_only_be_a_path_must_exist(name, tmp_path, monkeypatch):
 def test_owner_and_name_is_a_hub_data_set_unless_it_is_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = resolve(["trl-lib/Capybara", "a/b:test", "hub:c/d"])
+    (subset,) = resolve("allenai/tulu:code:test")
+    assert (subset.name, subset.config, subset.split) == ("allenai/tulu", "code", "test")
     assert [(origin.name, origin.path, origin.split) for origin in found] == [
         ("trl-lib/Capybara", None, "train"), ("a/b", None, "test"), ("c/d", None, "train")]
     (tmp_path / "trl-lib").mkdir()
@@ -90,3 +92,16 @@ def test_a_split_that_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "train.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(Refused, match="could not be loaded"):
         list(iter_hub(str(tmp_path), "nowhere", []))
+
+
+def test_a_subset_is_handed_on_and_stands_in_the_place(tmp_path):
+    pytest.importorskip("datasets")
+    from data_recipes.arrow_rows import iter_hub
+
+    for name in ("code", "chat"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name}) + "\n")
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("code", "chat"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert list(iter_hub(str(tmp_path), "train", [], "chat")) == [(f"{tmp_path}:chat:train:1", {"text": "chat"})]
+    with pytest.raises(Refused, match="code"):  # without a subset its names are listed
+        list(iter_hub(str(tmp_path), "train", []))
