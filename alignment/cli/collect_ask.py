@@ -11,6 +11,7 @@ import click
 from alignment.cli.commands import command, make_ui, output_options
 
 BESIDE = {"repeats": "repeat", "gold": "item of gold each", "training": "item of training each"}
+WORDS = {"pairs": "pair", "prompts": "prompt", "overlap": "person"}
 OF_LIST = ("overlap", "repeats", "choose", "random_share", "seed")
 
 
@@ -181,8 +182,9 @@ def _say_effort(plan: Any, people: int, ui: Any) -> dict:
 
     asked = effort(plan, people)
     beside = [_many(asked[key], word) for key, word in BESIDE.items() if asked[key]]
-    ui.say(f"{_many(asked['pairs'], 'pair')} of {_many(asked['prompts'], 'prompt')}, each for {_many(asked['overlap'], 'person')}: "
-           f"{_many(asked['votes'], 'vote')}" + (f"; beside them {', '.join(beside)}" if beside else ""))
+    pairs, prompts, overlap = (_many(asked[key], word) for key, word in WORDS.items())
+    ui.say(f"{pairs} of {prompts}, each for {overlap}: {_many(asked['votes'], 'vote')}"
+           + (f"; beside them {', '.join(beside)}" if beside else ""))
     if people:
         hours = asked["hours_each"]
         each = f"{hours} hours" if hours >= 1 else _many(max(1, round(60 * hours)), "minute")

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": f"question {at}", "responses": [f"first {at}", f"second {at}"], "sources": ["a", "b"]} for at in range(6)]
+    rows = [{"prompt": f"question {at}", "responses": [f"first {at}", f"second {at}"], "sources": ["a", "b"]}
+            for at in range(6)]
     Path("items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     gold = {"prompt": "gold?", "responses": ["yes", "no"], "expected": "first", "why": "Since."}
     Path("gold.jsonl").write_text(json.dumps(gold) + "\n", encoding="utf-8")
@@ -124,6 +125,7 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 
 
 def test_collecting_needs_no_torch(files):
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": ""})
+    paths = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, env=paths)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

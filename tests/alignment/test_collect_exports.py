@@ -11,8 +11,8 @@ from data_recipes.collect.model import Answer, Item
 from tests import tiny
 from tests.data_recipes.collect.made import Voter, made
 
-COMMON = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": [], "disable_tqdm": True, "max_steps": 2,
-          "per_device_train_batch_size": 2, "save_strategy": "no", "logging_steps": 1, "max_length": 256}
+COMMON = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": [], "disable_tqdm": True,
+          "max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no", "logging_steps": 1, "max_length": 256}
 
 
 @pytest.fixture(scope="module")
