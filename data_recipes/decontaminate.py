@@ -88,7 +88,7 @@ def overlaps(text: str, index: Index) -> list[Span]:
     ids = np.array([index.vocabulary.get(word, UNKNOWN) for word in words])
     mine, theirs = _common(ids, index)
     spans = []
-    for number in np.unique(index.owners[theirs]).tolist():
+    for number in _enough(theirs, index):
         of_item = index.owners[theirs] == number
         share = _covered_share(index.places[theirs[of_item]], number, index)
         if share >= index.share:
@@ -96,6 +96,18 @@ def overlaps(text: str, index: Index) -> list[Span]:
             end = found[mine[of_item].max() + index.ngram - 1].end()
             spans.append(Span(index.items[number], start, end, share, text[start:end]))
     return sorted(spans, key=lambda span: -span.share)
+
+
+def _enough(theirs: np.ndarray, index: Index) -> list[int]:
+    """The items whose n-grams at these places of the index cover enough of them, allowed phrases aside."""
+    if not len(theirs):
+        return []
+    pairs = np.unique(index.owners[theirs].astype(np.int64) << 32 | index.places[theirs])
+    gaps = np.minimum(np.diff(pairs, append=pairs[-1] + (1 << 32)), index.ngram)  # words that each covers before the next
+    owners = pairs >> 32
+    first = np.flatnonzero(np.diff(owners, prepend=-1))
+    items = owners[first]
+    return items[np.add.reduceat(gaps, first) >= index.share * np.maximum(1, index.counted[items])].tolist()
 
 
 def _common(ids: np.ndarray, index: Index) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,12 @@ class Prepared:
         start, end = int(self.ends[at]), int(self.ends[at + 1])
         return np.frombuffer(os.pread(self._file, 4 * (end - start), 4 * start), np.uint32)
 
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Closes the file of shingles and removes all files."""
         os.close(self._file)
