@@ -120,7 +120,7 @@ def _kind_of_format(form: str, able: tuple[str, ...], rows: list[dict]) -> str:
     """The first kind that has the format; where none was asked for, the one that the rows are of."""
     kinds = [kind for kind in able if form in formats.names(kind)]
     if not kinds:
-        formats.by_name(form, able[0])  # raises, with the names there are
+        raise formats.no_format(form, able, "--format")
     if len(able) == len(formats.KINDS):
         own = [kind for kind in kinds if any(formats.by_name(form, kind).is_own(row) for row in rows)]
         if len(own) > 1:

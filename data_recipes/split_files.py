@@ -179,7 +179,9 @@ def _by_prompt(first: list, rows: Iterator, origin: Origin, how: Reading, ledger
 def _format(sample: list[dict], name: str, where: str) -> tuple[str, Format | None, str]:
     """Kind and format of the rows; a tree is of several kinds, and any of them has the same prompts."""
     if name != "auto":
-        kinds = [kind for kind in formats.KINDS if name in formats.names(kind)] or ["prompts"]
+        kinds = [kind for kind in formats.KINDS if name in formats.names(kind)]
+        if not kinds:
+            raise formats.no_format(name, formats.KINDS, "--format")
         return kinds[0], formats.by_name(name, kinds[0]), "as --format says"
     if not sample:
         return "prompts", None, "no row can be read"

@@ -15,9 +15,11 @@ ENTRIES: dict[str, Entry] = {
 }
 EXAMPLE = """
 align data show support.jsonl --model Qwen/Qwen3-0.6B --row 3
+align data convert alpaca.json --to messages --output support.jsonl
+align data split support.jsonl --validation 0.05 --output data/support
 """
 
 
 @click.group("data", cls=LazyGroup, entries=ENTRIES, example=EXAMPLE, context_settings=SETTINGS)
 def data_group() -> None:
-    """Show rows as they are trained on."""
+    """Look at rows as they are trained on; convert, check, build and split the files they are in."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from data_recipes.formats.base import KINDS, RANKED, Fields, Format, Gathered, Part, PassedOver
 from data_recipes.formats.table import (
-    FORMATS, by_name, convert, detect, detect_kind, fitting, gathered, names, own_kinds,
+    FORMATS, by_name, convert, detect, detect_kind, fitting, gathered, names, no_format, own_kinds,
 )
 
 __all__ = [
     "FORMATS", "KINDS", "RANKED", "Fields", "Format", "Gathered", "Part", "PassedOver", "by_name", "convert", "detect",
-    "detect_kind", "fitting", "gathered", "names", "own_kinds",
+    "detect_kind", "fitting", "gathered", "names", "no_format", "own_kinds",
 ]

@@ -38,9 +38,15 @@ def by_name(name: str, kind: str) -> Format:
     for form in FORMATS[kind]:
         if form.name == name:
             return form
-    near = difflib.get_close_matches(str(name), names(kind), n=1)
-    raise Refused(f"there is no format '{name}' for {kind}", where="data.format",
-                  expected=f"auto, {', '.join(names(kind))}", do=f"Did you mean {near[0]}?" if near else "")
+    raise no_format(name, [kind], "data.format")
+
+
+def no_format(name: str, kinds: Iterable[str], where: str) -> Refused:
+    """The error for a format that none of the kinds has, with the nearest name."""
+    there = list(dict.fromkeys(known for kind in kinds for known in names(kind)))
+    near = difflib.get_close_matches(str(name), there, n=1)
+    return Refused(f"there is no format '{name}' for {' or '.join(kinds)}", where=where,
+                   expected=f"auto, {', '.join(there)}", do=f"Did you mean {near[0]}?" if near else "")
 
 
 def detect(rows: list[dict], kind: str, where: str = "") -> tuple[str, str]:

@@ -33,6 +33,7 @@ def threads(fields: Fields) -> Iterator[dict | PassedOver]:
         yield {**about, "messages": _chat(path), "message_id": path[-1].get("message_id")}
     if not found:
         yield PassedOver("no-answer", "no answer in the tree")
+    yield from _left_out(_root(fields))
 
 
 def ranked_pairs(fields: Fields) -> Iterator[dict | PassedOver]:
@@ -45,13 +46,15 @@ def ranked_pairs(fields: Fields) -> Iterator[dict | PassedOver]:
             yield found if isinstance(found, PassedOver) else {**about, **_pair_row(_chat(path), *found)}
     if len(lone) == len(asked):
         yield PassedOver("no-ranked-answers", "no user message of the tree has two ranked answers")
+    yield from _left_out(_root(fields))
 
 
-def user_prompts(fields: Fields) -> Iterator[dict]:
+def user_prompts(fields: Fields) -> Iterator[dict | PassedOver]:
     """Each user message with what stands before it."""
     about = _about(fields)
     for path in _asked([_root(fields)]):
         yield {**about, "messages": _chat(path), "message_id": path[-1].get("message_id")}
+    yield from _left_out(_root(fields))
 
 
 def as_trees(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
@@ -96,10 +99,27 @@ def _about(fields: Fields) -> dict:
 
 
 def _replies(node: dict) -> list[dict]:
+    return [reply for reply in _all_replies(node) if not _fault(reply)]
+
+
+def _all_replies(node: dict) -> list[dict]:
     found = node.get("replies") or []
     if not isinstance(found, list) or not all(isinstance(reply, dict) for reply in found):
         raise BadRow("wrong-type", "replies must be a list of messages")
-    return [reply for reply in found if not reply.get("deleted") and reply.get("review_result") is not False]
+    return found
+
+
+def _fault(node: dict) -> str:
+    return "deleted" if node.get("deleted") else "failed-review" if node.get("review_result") is False else ""
+
+
+def _left_out(node: dict) -> Iterator[PassedOver]:
+    """What was deleted or failed the review; what hangs on it is not counted again."""
+    for reply in _all_replies(node):
+        if fault := _fault(reply):
+            yield PassedOver(fault, f"message {reply.get('message_id')}")
+        else:
+            yield from _left_out(reply)
 
 
 def _ranked(node: dict) -> list[dict]:

@@ -223,6 +223,7 @@ def test_threads_follow_the_best_answers(tmp_path):
     every, _ = made(tmp_path, "demonstrations", TREE, ranked="all")
     assert sorted(said(row) for row in every) == ["t best b1 b2", "t best b1 b3", "t best b1 b4", "t worse w1 w2"]
     assert ledger.kept == 1 and ledger.totals()["rows"]["used"] == 1
+    assert ledger.passed == {"deleted": 1, "failed-review": 1}
 
 
 def test_ranked_answers_are_pairs_after_all_that_stands_before_them(tmp_path):
@@ -257,8 +258,8 @@ def _content(record) -> str:
 def test_trees_that_are_broken_or_hold_nothing(tmp_path):
     lone = {"message_tree_id": "l", "prompt": node("l", "prompter")}
     _, ledger = made(tmp_path, "demonstrations", TREE, lone)
-    assert ledger.passed == {"no-answer": 1} and ledger.totals()["rows"]["passed"] == 1
-    assert made(tmp_path, "comparisons", TREE, lone)[1].passed == {"no-ranked-answers": 1}
+    assert ledger.passed == {"no-answer": 1, "deleted": 1, "failed-review": 1} and ledger.totals()["rows"]["passed"] == 1
+    assert made(tmp_path, "comparisons", TREE, lone)[1].passed["no-ranked-answers"] == 1
     rows = flat(TREE)
     orphan = {**rows[-1], "message_id": "o", "parent_id": "nobody", "message_tree_id": "v"}
     for bad in ([*rows, orphan], [*rows, {**rows[0], "message_tree_id": "v"}, {**rows[0], "message_tree_id": "v"}],
