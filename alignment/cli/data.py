@@ -10,6 +10,8 @@ LOOK, MAKE = "Look", "Make"
 ENTRIES: dict[str, Entry] = {
     "show": Entry("alignment.cli.data_show", "show_command", LOOK, "Show rows as they are trained on."),
     "convert": Entry("alignment.cli.data_convert", "convert_command", MAKE, "Write rows of any format in one."),
+    "build": Entry("alignment.cli.data_build", "build_command", MAKE, "Build data sets by a recipe."),
+    "trace": Entry("alignment.cli.data_build", "trace_command", LOOK, "Tell what became of a row of a recipe."),
     "augment": Entry("alignment.cli.data_augment", "augment_command", MAKE, "Make rows with a generator."),
     "split": Entry("alignment.cli.data_split", "split_command", MAKE, "Train, validation and test, parted by prompt."),
 }
