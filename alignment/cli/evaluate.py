@@ -52,6 +52,7 @@ def decoding_options(function: Callable) -> Callable:
 align eval runs/reward --data pairs_heldout.jsonl
 align eval runs/sft runs/dpo --data demonstrations_heldout.jsonl
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
+align eval runs/sft runs/dpo --data prompts.jsonl --judge http://127.0.0.1:8000/v1#Qwen/Qwen3-8B --output eval
 align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.jsonl --reward my_rules:right
 """,
 )
@@ -62,6 +63,11 @@ align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.js
 @click.option(
     "--reward", "rewards", metavar="RUN|MODULE:FUNCTION", multiple=True, help="What scores answers; may be repeated."
 )
+@click.option(
+    "--judge", "judges", metavar="RUN|DIR|URL|replay:FILE", multiple=True,
+    help="What compares answers, in both orders; may be repeated. A URL is http(s)://HOST/v1#MODEL.",
+)
+@click.option("--key-env", default="", metavar="NAME", help="Environment variable with a judge's key.")
 @click.option("--base", is_flag=True, help="Add the base model of the first run as an arm.")
 @click.option("--kind", type=click.Choice(KINDS), help="What the rows are, where it cannot be told.")
 @click.option("--format", "row_format", default="auto", metavar="NAME", help="Format of the rows. [auto]")
@@ -83,8 +89,8 @@ def eval_command(**options: Any) -> dict[str, Any]:
 
     Reward runs are measured on pairs: accuracy, calibration, and the accuracy of "the longer one wins" beside it.
     Policies are measured on demonstrations (loss, perplexity), and on prompts where a --reward scores their answers:
-    means, win rates over the first RUN, the same at equal length. RUN,RUN,... are seeds of one run and make one row
-    with a spread; NAME=RUN gives it a name.
+    means, win rates over the first RUN, the same at equal length; a --judge gives win rates too. RUN,RUN,... are seeds
+    of one run and make one row with a spread; NAME=RUN gives it a name.
     """
     from alignment import preflight
     from alignment.evaluate.evaluation import evaluate
@@ -104,14 +110,16 @@ def question(options: dict[str, Any]) -> Any:
     """The command's options as one question."""
     from alignment.decoding import Decoding
     from alignment.evaluate.evaluation import Question
+    from data_recipes.augment.endpoint import Settings
 
     same = {
         key: options[key]
-        for key in ("models", "data", "rewards", "base", "samples", "batch_size", "limit", "kind", "max_rejected")
+        for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     output = Path(options["output"]).expanduser() if options["output"] else None
-    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=loading(options))
+    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=loading(options),
+                    endpoint=Settings(key_env=options["key_env"]))
 
 
 def loading(options: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_recipes.augment.endpoint import Settings
 from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_jsonl
 
@@ -35,7 +36,8 @@ class Question:
     compared with.
     rewards: reward runs and rules. base: whether the first run's base is one more arm. kind: of rows; found out where
     None.
-    how: `models.Loading` arguments.
+    how: `models.Loading` arguments. judges: generators that compare answers pairwise; endpoint: how those behind HTTP are
+    asked.
     """
 
     models: tuple[str, ...]
@@ -51,6 +53,8 @@ class Question:
     max_rejected: float = 0.0
     output: Path | None = None
     how: dict = field(default_factory=dict)
+    judges: tuple[str, ...] = ()
+    endpoint: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self.decoding.check_samples(self.samples)
@@ -108,9 +112,11 @@ def settle_kind(question: Question, compared: list[Arm]) -> str:
     """
     heads = [_is_scorer(member) for arm in compared for member in arm.members]
     if all(heads):
-        if question.rewards:
+        if question.rewards or question.judges:
             raise Refused(
-                "a reward run is measured on pairs, not by another reward", where="--reward", do="Leave --reward out."
+                "a reward run is measured on pairs, not by another reward or a judge",
+                where="--reward" if question.rewards else "--judge",
+                do="Leave it out.",
             )
         return "comparisons"
     if any(heads):
@@ -121,12 +127,14 @@ def settle_kind(question: Question, compared: list[Arm]) -> str:
         )
     kind = question.kind or kind_of(question.data[0])
     kind = "prompts" if kind == "comparisons" else kind
-    if kind == "prompts" and not question.rewards:
+    if question.judges and len(compared) < 2:
+        raise Refused("a judge compares two models", where="--judge", expected="a second RUN, or --base")
+    if kind == "prompts" and not question.rewards and not question.judges:
         raise Refused(
             "nothing says what a good answer to these prompts is",
             where="--reward",
             expected="a reward run, or module:function",
-            do="Give --reward, or demonstrations to measure the loss on.",
+            do="Give --reward, --judge, or demonstrations to measure the loss on.",
         )
     return kind
 
@@ -150,8 +158,9 @@ def measure_policies(
     question: Question, compared: list[Arm], scorers: dict, kind: str, records: list, ui: Any
 ) -> tuple:
     """Losses and scored answers of all arms; returns the result and, where there are answers, the samples."""
-    prompts = as_prompts(records) if scorers else []
-    if scorers:
+    benched = open_judges(question)
+    prompts = as_prompts(records) if scorers or benched else []
+    if prompts:
         try_rules(scorers, prompts[0])
         ui.say(
             f"decoding: {question.decoding.describe()}; {question.samples} answers a prompt; "
@@ -169,13 +178,28 @@ def measure_policies(
     if losses:
         describe_losses(result["arms"], losses, question.decoding.seed)
         warnings += tokenizer_warnings(result["arms"])
-    if not scorers:
+    if not prompts:
         return {**result, "warnings": warnings}, None
     answers = score_arms(question, scorers, made, prompts, ui)
     rewards = [reward_entry(name, source, compared) for name, source in scorers.items()]
     compare_answers(result["arms"], answers, list(scorers), question.decoding.seed)
     result.update(decoding=question.decoding.as_dict(), samples=question.samples, rewards=rewards)
-    return {**result, "warnings": warnings + reward_warnings(rewards)}, sample_rows(compared, prompts, made, answers)
+    warnings += reward_warnings(rewards)
+    if benched:
+        from alignment.evaluate.judging import add_judges
+
+        warnings += add_judges(result, benched, compared, made, prompts, answers, question.decoding.seed, ui)
+    return {**result, "warnings": warnings}, sample_rows(compared, prompts, made, answers)
+
+
+def open_judges(question: Question) -> list:
+    """The judges, before anything is answered: what is wrong with one must not show afterwards."""
+    if not question.judges:
+        return []
+    from alignment.evaluate.judging import benches
+
+    return benches(question.judges, how=question.how, batch_size=question.batch_size, endpoint=question.endpoint,
+                   output=question.output)
 
 
 def try_rules(scorers: dict, prompt: Any) -> None:

@@ -217,6 +217,8 @@ def panels(result: dict) -> list[dict]:
     made = []
     for reward in result.get("rewards", []):
         made += reward_panels(result, reward)
+    for judge in result.get("judges", []):
+        made += judge_panels(result, judge)
     if made or "held_out" not in result["arms"][0]:
         return made
     bars = [
@@ -246,6 +248,15 @@ def reward_panels(result: dict, reward: dict) -> list[dict]:
         return [{"title": f"Mean score by {short}", "bars": means, "percent": False}]
     title = f"Wins over {names[result['baseline']]} by {short}"
     return [{"title": title, "bars": wins, "percent": True, "level": (0.5, "even")}]
+
+
+def judge_panels(result: dict, judge: dict) -> list[dict]:
+    """A judge's win rates over the first arm, where it came to any verdict."""
+    names = show.short_names(result)
+    found = [(names[arm["name"]], arm["answers"]["judges"][judge["name"]]["win_rate"]) for arm in result["arms"][1:]]
+    bars = [_bar(name, rate) for name, rate in found if rate]
+    title = f"Wins over {names[result['baseline']]} by the judge {short_name(judge['name'])}"
+    return [{"title": title, "bars": bars, "percent": True, "level": (0.5, "even")}] if bars else []
 
 
 def chain_samples(result: dict) -> list[dict]:

@@ -14,7 +14,8 @@ def tables(result: dict) -> list[Table]:
         return [cards_table(result), slices_table(result)]
     made = [loss_table(result)] if "held_out" in result["arms"][0] else []
     if "rewards" in result:
-        made += [reward_table(result, reward) for reward in result["rewards"]] + [manners_table(result)]
+        made += [reward_table(result, reward) for reward in result["rewards"]]
+        made += [judge_table(result, judge) for judge in result.get("judges", [])] + [manners_table(result)]
     return made
 
 
@@ -74,6 +75,29 @@ def reward_table(result: dict, reward: dict) -> Table:
         header,
         rows,
     )
+
+
+def judge_table(result: dict, judge: dict) -> Table:
+    """One judge's win rates; the first arm is what the others are compared with."""
+    names = short_names(result)
+    header = ("", "wins", "wins at equal length", "ties", "abstained", "prompts with a verdict")
+    rows = []
+    for arm in result["arms"][1:]:
+        found = arm["answers"]["judges"][judge["name"]]
+        controlled = percent(found["length_controlled"]) + (" ?" if found["length_controlled_extrapolates"] else "")
+        rows.append((names[arm["name"]], percent(found["win_rate"]), controlled, share(found["ties"]),
+                     share(found["abstained"]), f"{found['prompts']:,}"))
+    title = f"judge {judge['name']}: wins are over {names[result['baseline']]}, a tie counts half, abstentions are left out"
+    return title, header, rows
+
+
+def judge_note(judge: dict) -> str:
+    """How far a judge can be trusted."""
+    parts = (("consistent", "its verdict stays when the answers change places"),
+             ("first_shown", "of the others, what is shown first wins"), ("longer_wins", "the longer answer wins"))
+    counted = [f"{words} {percent(judge[key])}" for key, words in parts if judge[key]]
+    said = "; ".join([f"Judge {judge['name']}, both orders, {judge['cases']} pairs", *counted])
+    return said + "."
 
 
 def manners_table(result: dict) -> Table:
@@ -178,6 +202,7 @@ def notes(result: dict) -> list[str]:
         f"{name} {found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
         for name, found in result["overlap"].items()
     ]
+    said += [judge_note(judge) for judge in result.get("judges", [])]
     return [*said, f"Rows whose prompt was trained on: {'; '.join(seen)}."]
 
 

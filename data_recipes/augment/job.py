@@ -195,7 +195,9 @@ def make_settings(kind: type, given: Sequence[str]) -> Any:
     values = {}
     for text in given:
         key, equals, value = text.partition("=")
-        if not equals or key not in fields:
+        if not equals:
+            raise Refused("a setting has no value", where=f"--set {text}", expected="KEY=VALUE")
+        if key not in fields:
             close = get_close_matches(key, fields, n=1)
             raise Refused(f"this recipe has no setting '{key}'", where=f"--set {text}",
                           expected=f"{close[0]}?" if close else f"one of {', '.join(fields)}")

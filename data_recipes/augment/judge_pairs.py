@@ -31,7 +31,8 @@ def run(job: Job) -> None:
     verdicts = job.judge([(prompt_of(row), first, second) for row, first, second in found])
     for (row, first, second), verdict in zip(found, verdicts, strict=True):
         if verdict.winner not in ("first", "second"):
-            job.refuse(row.where, verdict.why, "asked both ways, nothing was preferred", [first, second])
+            reason = "tie" if verdict.winner == "tie" else verdict.why
+            job.refuse(row.where, reason, "asked both ways, nothing was preferred", [first, second])
             continue
         better, worse = (first, second) if verdict.winner == "first" else (second, first)
         made = {"prompt": prompt_of(row), "chosen": said(better), "rejected": said(worse)}

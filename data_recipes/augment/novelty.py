@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 # Chinese, Japanese and Thai are written without spaces: there each character is taken as a word.
-WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_]+")
+ALONE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+WORD = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
 
 
 class Words:
