@@ -9,7 +9,7 @@ from data_recipes import strict_json
 from data_recipes.records import BadRow, Message, check_text, wrong_type
 
 MESSAGE_KEYS = frozenset(
-    ("role", "content", "tool_calls", "name", "thinking", "reasoning_content", "reasoning", "tool_call_id")
+    ("role", "content", "tool_calls", "function_call", "name", "thinking", "reasoning_content", "reasoning", "tool_call_id")
 )
 # Names seen in published sharegpt files; anything else is refused, since a guess would swap the two sides.
 SHAREGPT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
@@ -172,9 +172,11 @@ def _message(item: Any, ignored: set[str] | None) -> Message:
         return Message(item["role"], item["content"])
     if ignored is not None and not MESSAGE_KEYS.issuperset(item):
         ignored.update(set(item) - MESSAGE_KEYS)
-    calls = _tool_calls(item.get("tool_calls"))
+    called = item.get("function_call")  # OpenAI's older way: one call beside the content, answered by the role function
+    calls = _tool_calls(item.get("tool_calls") or (called if called is None else [called]))
+    role = "tool" if item["role"] == "function" else item["role"]
     return Message(
-        item["role"], _content(item, calls), calls, _optional(item, "name"), _thinking(item),
+        role, _content(item, calls), calls, _optional(item, "name"), _thinking(item),
         _optional(item, "tool_call_id"),
     )
 

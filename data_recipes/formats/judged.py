@@ -7,6 +7,7 @@ from typing import Any
 from data_recipes import turns
 from data_recipes.formats.base import Fields, told
 from data_recipes.formats.chats import sharegpt_chat
+from data_recipes.formats.trees import is_tree_message
 from data_recipes.records import BadRow, Labelled, Unpaired, check_text
 
 TRUTH = {"true": True, "false": False}  # a CSV file has only text
@@ -70,7 +71,9 @@ def _texts(row: dict) -> tuple[str, ...]:
 
 
 def _is_labels(row: dict) -> bool:
-    return any(key in row for key in LABELS) and any(set(names) <= row.keys() for names in TEXTS)
+    """Whether a row is a text with a label; OpenAssistant's messages have labels too, those of its reviewers."""
+    named = any(key in row for key in LABELS) and any(set(names) <= row.keys() for names in TEXTS)
+    return named and not is_tree_message(row)
 
 
 UNPAIRED = (

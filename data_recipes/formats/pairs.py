@@ -8,7 +8,7 @@ from typing import Any
 from data_recipes import turns
 from data_recipes.formats.base import Fields, PassedOver, keyed, number, told
 from data_recipes.formats.chats import alpaca_chat, sharegpt_chat
-from data_recipes.records import Comparison, check_text
+from data_recipes.records import Comparison, check_text, wrong_type
 
 STRENGTHS = ("preference_strength", "overall_preference")  # HelpSteer2 and HelpSteer3
 ANSWERS = (("response_1", "response_2"), ("response1", "response2"))
@@ -71,6 +71,17 @@ def _sharegpt_pair(fields: Fields) -> Comparison:
     prompt = sharegpt_chat(fields)
     sides = (turns.from_sharegpt(side, fields.value(side), fields.ignored) for side in ("chosen", "rejected"))
     return pair(prompt, *sides, fields)
+
+
+def _openai_pair(fields: Fields) -> Comparison:
+    """The input is an object of its own with messages and tools."""
+    asked = fields.value("input")
+    if not isinstance(asked, dict):
+        raise wrong_type("input", "an object with messages", asked)
+    inner = Fields(asked, fields.where, fields.ignored)
+    prompt, tools = inner.turns("messages"), inner.tools()
+    chosen, rejected = (fields.turns(side) for side in ("preferred_output", "non_preferred_output"))
+    return Comparison(prompt, chosen, rejected, tools, fields.margin(), fields.where, {**inner.rest(), **fields.rest()})
 
 
 def _alpaca_pair(fields: Fields) -> Comparison:
@@ -136,6 +147,8 @@ PAIRS = (
     told("hh", "chosen and rejected as Human/Assistant transcripts", "prompt chosen rejected", is_hh, hh),
     keyed("sharegpt-pair", "conversations, and chosen and rejected turns", "conversations chosen rejected",
           _sharegpt_pair),
+    keyed("openai-pair", "input, and preferred and non-preferred output", "input preferred_output non_preferred_output",
+          _openai_pair),
     told("alpaca-pair", "instruction, and chosen and rejected as text", "instruction chosen rejected", _is_alpaca_pair,
          _alpaca_pair),
     told("helpsteer-preference", "two responses and which is preferred", "prompt response_1 response_2 preference_strength",

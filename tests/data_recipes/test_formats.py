@@ -20,6 +20,8 @@ DEMONSTRATIONS = [
     ("alpaca", {"instruction": "Hi", "input": "", "output": "Hello"}),
     ("alpaca", {"instruction": "Hi", "output": "Hello"}),
     ("sharegpt", {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}),
+    ("dolly", {"instruction": "Hi", "context": "", "response": "Hello"}),
+    ("self-instruct", {"instruction": "Hi", "instances": [{"input": "", "output": "Hello"}]}),
 ]
 COMPARISONS = [
     ("preference", {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}),
@@ -32,6 +34,8 @@ COMPARISONS = [
     ("hh", {"prompt": HH, "chosen": "Hello", "rejected": "Go away"}),
     ("sharegpt-pair", {"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "Hello"},
                        "rejected": {"from": "gpt", "value": "Go away"}}),
+    ("openai-pair", {"input": {"messages": [USER]}, "preferred_output": [ANSWER], "non_preferred_output": [RUDE]}),
+    ("alpaca-pair", {"instruction": "Hi", "input": "", "chosen": "Hello", "rejected": "Go away"}),
 ]
 PROMPTS = [
     ("prompt", {"prompt": "Hi"}),
@@ -80,6 +84,17 @@ def test_comparisons_are_told_and_converted(name, row):
 def test_prompts_are_told_and_converted(name, row):
     assert formats.detect([row], "prompts")[0] == name
     assert converted(row, "prompts").messages == (U,)
+
+
+def test_context_and_tools_find_their_place():
+    found = converted({"instruction": "Sum up.", "context": "Long.", "response": "Short."}, "demonstrations")
+    assert found.messages[0].content == "Sum up.\n\nLong."
+    tool = {"type": "function", "function": {"name": "f"}}
+    row = {"input": {"messages": [USER], "tools": [tool], "parallel_tool_calls": True}, "preferred_output": [ANSWER],
+           "non_preferred_output": [RUDE]}
+    found = converted(row, "comparisons")
+    assert found.tools == [tool] and found.extra == {"parallel_tool_calls": True}
+    assert reason({**row, "input": "Hi"}, "comparisons") == "wrong-type"
 
 
 def test_text_rows():

@@ -208,7 +208,7 @@ def flat(tree) -> list[dict]:
         one, parent = waiting.pop()
         waiting += [(reply, one["message_id"]) for reply in one["replies"]]
         rows.append({**{key: value for key, value in one.items() if key != "replies"}, "parent_id": parent,
-                     "message_tree_id": tree["message_tree_id"]})
+                     "message_tree_id": tree["message_tree_id"], "labels": {"name": ["spam"], "value": [0.0]}})
     return rows
 
 
@@ -273,8 +273,10 @@ def test_trees_that_are_broken_or_hold_nothing(tmp_path):
 
 
 def test_a_tree_is_of_several_kinds_and_that_is_said():
-    with pytest.raises(Refused, match=r"comparisons \(oasst-tree\), demonstrations \(oasst-tree\), prompts.*--to messages"):
-        formats.detect_kind([TREE])
+    for row, name in ((TREE, "oasst-tree"), (flat(TREE)[0], "oasst-messages")):
+        kinds = rf"kinds: comparisons \({name}\), demonstrations \({name}\), prompts \({name}\)\..*--to messages"
+        with pytest.raises(Refused, match=kinds):
+            formats.detect_kind([row])
 
 
 # --------------------------------------------------------------------------------------------------------------- others

@@ -123,3 +123,12 @@ def test_tools_come_as_a_list_or_as_text():
     assert turns.tools_of(None) is turns.tools_of("") is turns.tools_of("[]") is turns.tools_of([]) is None
     for bad in ("{", 5, [5], [{"parameters": {}}], {"name": "x"}):
         assert reason(lambda bad=bad: turns.tools_of(bad)) in ("bad-json", "wrong-type")
+
+
+def test_openais_older_function_calls():
+    asked = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"a": 1}'}}
+    called, answered = turns.from_messages("m", [asked, {"role": "function", "name": "f", "content": "2"}])
+    assert called.tool_calls == ({"type": "function", "function": {"name": "f", "arguments": {"a": 1}}},)
+    assert (answered.role, answered.name) == ("tool", "f")
+    plain = {"role": "assistant", "content": "b", "function_call": None}
+    assert turns.from_messages("m", [plain]) == (Message("assistant", "b"),)
