@@ -55,7 +55,10 @@ def erase_command(file: str, name: str, edits: bool, yes: bool, as_json: bool) -
         if not yes:
             click.confirm(f"Erase {name}'s name and words? This cannot be undone.", abort=True, err=True)
         done = store.erase(name, edits=edits)
-    make_ui(as_json).say(f"{done['texts']} texts and the name are gone; {done['votes_kept']} votes stay, by {done['now']}")
+    ui = make_ui(as_json)
+    ui.say(f"{done['texts']} texts and the name are gone; {done['votes_kept']} votes stay, by {done['now']}")
+    if not done["log_cleared"]:
+        ui.warn(f"{file}-wal still holds old text while the collection is in use: stop serving for a moment, then start it again")
     return done
 
 

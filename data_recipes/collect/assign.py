@@ -61,9 +61,11 @@ def _first(db: sqlite3.Connection, sql: str, strategy: str, **values) -> Choice 
 
 def _came_back(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> Choice | None:
     """What this person gave back or let run out, if nobody else took its place: people find what they left."""
-    return _first(db, "SELECT item.id FROM assignment AS a JOIN item ON item.id = a.item WHERE a.annotator = :who"
-                  " AND NOT a.settles AND item.list = :list AND (item.kind <> 'normal' OR NOT a.counted OR taken < needed)"
-                  f" AND NOT {MINE} ORDER BY a.id DESC LIMIT 1", "again", list=row["id"], who=who.id)
+    found = db.execute(
+        "SELECT a.item, a.strategy, a.probability FROM assignment AS a JOIN item ON item.id = a.item WHERE a.annotator = :who"
+        " AND NOT a.settles AND item.list = :list AND (item.kind <> 'normal' OR NOT a.counted OR taken < needed)"
+        f" AND NOT {MINE} ORDER BY a.id DESC LIMIT 1", {"list": row["id"], "who": who.id}).fetchone()
+    return Choice(*found) if found else None
 
 
 def _training(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> Choice | None:
@@ -82,8 +84,9 @@ def _gold(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> Choice | 
     place = int((done + unit(row["seed"], who.id, "gold", done)) * expected_share(db, row) / number)
     if done_of(db, row["id"], who.id, "normal") < place:
         return None
-    return _first(db, f"SELECT id FROM item WHERE list = :list AND kind = 'gold' AND NOT {MINE}"
-                  " ORDER BY (rank * (2 * :who + 1)) % 1000003, id LIMIT 1", "gold", list=row["id"], who=who.id)
+    left = db.execute(f"SELECT id FROM item WHERE list = :list AND kind = 'gold' AND NOT {MINE}",
+                      {"list": row["id"], "who": who.id}).fetchall()
+    return Choice(min((found[0] for found in left), key=lambda item: unit(row["seed"], who.id, item)), "gold", 1.0)
 
 
 REPEAT = ("SELECT item.id FROM item JOIN ballot ON ballot.item = item.of AND ballot.annotator = :who AND ballot.kind = 'vote'"

@@ -57,7 +57,8 @@ class Database:
             try:
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the file itself may have ended it
+                    connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -79,6 +80,16 @@ class Database:
                 if connection.in_transaction:  # a full disk may have rolled back already
                     connection.execute("ROLLBACK")
                 raise
+
+    def clear_log(self) -> bool:
+        """Empties the log into the file; False where a reader elsewhere did not let it."""
+        connection = self.reader()
+        with self._lock, translated(self.path):
+            connection.execute("PRAGMA busy_timeout = 500")  # a long reader would else hold this up for half a minute
+            try:
+                return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
 
     def close(self) -> None:
         """Closes all threads' connections."""
@@ -116,13 +127,19 @@ def create(path: Path | str) -> None:
     if path.exists():
         raise Refused("the file is there already", where=path, do="Add items with align collect add, or choose another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with translated(path):
-        connection = connect(path)
-        try:
+    try:
+        with translated(path), contextlib.closing(connect(path)) as connection:
             marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
             connection.executescript(f"BEGIN; {marks} {SCHEMA} COMMIT;")
-        finally:
-            connection.close()
+    except BaseException:
+        remove(path)
+        raise
+
+
+def remove(path: Path | str) -> None:
+    """Removes a collection that was not finished, and the files that SQLite keeps beside it."""
+    for name in ("", "-wal", "-shm"):
+        Path(f"{path}{name}").unlink(missing_ok=True)
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_recipes.collect.database import Database, create, translated
+from data_recipes.collect.database import Database, create, remove, translated
 from data_recipes.collect.entries import ENDING, fingerprint
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in, sha256_json, sha256_text
@@ -58,8 +58,7 @@ def salvage(damaged: Path, output: Path) -> dict:
                 lost = _mend(db, tables)
                 ballots = _ballots(db)
     except BaseException:
-        for name in ("", "-wal", "-shm"):
-            Path(f"{output}{name}").unlink(missing_ok=True)
+        remove(output)
         raise
     return {"output": str(output), "tables": {**tables, "ballot": {"saved": ballots, "dropped": 0}}, "lost": lost}
 

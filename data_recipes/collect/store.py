@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_recipes.collect import assign, entries, people, reading, writing
-from data_recipes.collect.database import Database, create
+from data_recipes.collect.database import Database, create, remove
 from data_recipes.collect.model import Annotator, Entry, Guidelines, ListPlan, Plan, Progress, Task, Vote
 from data_recipes.collect.snapshot import View
 
@@ -45,8 +45,7 @@ class Store:
                 writing.begin(db, plan, clock())
             return cls(database, clock)
         except BaseException:
-            for name in ("", "-wal", "-shm"):
-                Path(f"{path}{name}").unlink(missing_ok=True)
+            remove(path)
             raise
 
     @classmethod
@@ -112,11 +111,14 @@ class Store:
             return people.revoke(db, name)
 
     def erase(self, name: str, *, edits: bool = False) -> dict:
-        """Removes a person's name, comments and reasons (edits too, if asked for) from the file; the votes stay."""
+        """Removes a person's name, comments and reasons (edits too, if asked for) from the file; the votes stay.
+
+        "log_cleared" in what is returned is False where somebody was reading, so that the log beside the file still holds
+        the old text until the next erasing, or until the last one closes the file.
+        """
         with self.database.write() as db:
             done = people.erase(db, name, edits=edits)
-        self.database.reader().execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still held the old text
-        return done
+        return {**done, "log_cleared": self.database.clear_log()}
 
     # -------------------------------------------------------------------------------------------------------- the tasks
 

@@ -82,3 +82,11 @@ def test_a_plan_that_makes_no_sense_is_refused(tmp_path, wrong, message):
     with pytest.raises(Refused, match=message):
         made(tmp_path / "v.db", **wrong)
     assert "gap" in STRATEGIES and list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_back_keeps_the_probability_with_which_it_was_drawn(tmp_path):
+    store = made(tmp_path / "v.db", items=scored(20), choose="gap")
+    store.release(1, store.claim(1).lease)
+    Voter(store, 1).vote()
+    vote = store.votes()[0]
+    assert vote.strategy in ("gap", "random") and vote.probability < 1

@@ -84,3 +84,13 @@ def test_names_that_make_no_sense_are_refused_and_leave_no_file(tmp_path, people
 def test_an_unknown_name_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(Refused, match="ana, ben"):
         made(tmp_path / "v.db").new_token("cleo")
+
+
+def test_erasing_says_so_where_a_reader_keeps_the_log(tmp_path):
+    store = made(tmp_path / "v.db", 4)
+    Voter(store, 1).send("comment", store.claim(1), {"text": "Zanzibar"})
+    with Store.open(tmp_path / "v.db") as other, other.snapshot() as view:
+        assert view.votes() == []
+        assert store.erase("ana")["log_cleared"] is False
+    assert store.erase("erased-1")["log_cleared"] is True
+    assert not any(b"Zanzibar" in path.read_bytes() for path in tmp_path.iterdir())
