@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import Refused
-from data_recipes.files import sha256_file, sha256_json, write_json
+from data_recipes.files import sha256_file, sha256_json, take_lock, write_json
 
 from alignment.sources import MANIFEST, Source
 
@@ -159,16 +159,8 @@ def locked(path: Path, *, sweep: bool = False):
 
 
 def _take_lock(file, path: Path) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # noqa: E731
-    else:
-        import fcntl
-
-        take = lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # noqa: E731
     try:
-        take()
+        take_lock(file)
     except OSError as error:
         raise Refused(
             "another process is working on this run", where=path, do="Wait for it, or stop it first."

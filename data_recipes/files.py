@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from data_recipes.errors import Refused
 
@@ -113,6 +113,22 @@ def sync_folder(path: Path | str) -> None:
     if os.name == "nt":
         return
     sync_file(path)
+
+
+def take_lock(file: IO) -> None:
+    """Locks an open file for this process, until it is closed or the process ends, however it does.
+
+    Raises:
+        OSError: another process has it.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sha256_file(path: Path | str) -> str:

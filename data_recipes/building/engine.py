@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,16 +175,10 @@ def _dry_run(recipe: Recipe, hashes: dict[str, str], stages: Stages, say: Callab
 def _lock(folder: Path) -> Iterator[None]:
     """Keeps a second build of the same folder out; the kernel lets go when the process ends, however it does."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    try:
-        _take(handle, folder)
+    with open(folder / "lock", "w") as file:
+        try:
+            files.take_lock(file)
+        except OSError as error:
+            what = "another build of this folder is running"
+            raise Refused(what, where=folder.parent, do="Wait for it, or stop it.") from error
         yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Refused("another build of this folder is running", where=folder.parent, do="Wait for it, or stop it.") from error

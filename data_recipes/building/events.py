@@ -69,6 +69,10 @@ def read(path: Path) -> Iterator[Event]:
 
 def by_row(paths: list[Path]) -> Iterator[tuple[int, list[tuple[int, Event]]]]:
     """(row, [(number of the stage, event), ...]) for each row that has any, from the events of all stages."""
-    streams = (((event.row, number, event) for event in read(path)) for number, path in enumerate(paths))
-    for row, found in groupby(heapq.merge(*map(iter, streams), key=itemgetter(0, 1)), key=itemgetter(0)):
+    streams = (_numbered(number, path) for number, path in enumerate(paths))
+    for row, found in groupby(heapq.merge(*streams, key=itemgetter(0, 1)), key=itemgetter(0)):
         yield row, [(number, event) for _, number, event in found]
+
+
+def _numbered(number: int, path: Path) -> Iterator[tuple[int, int, Event]]:
+    return ((event.row, number, event) for event in read(path))
