@@ -122,10 +122,11 @@ def _link_close(_self, _tokens, _index, _options, env) -> str:
 
 
 def _lower_headings(state) -> None:
-    """An answer's headings stand below the page's own two levels."""
-    for token in state.tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 3, 6)}"
+    """An answer's headings stand below the page's own two levels, without gaps between those that it uses."""
+    headings = [token for token in state.tokens if token.type in ("heading_open", "heading_close")]
+    used = sorted({token.tag for token in headings})
+    for token in headings:
+        token.tag = f"h{min(used.index(token.tag) + 3, 6)}"
 
 
 def _code(_self, tokens, index, _options, _env) -> str:

@@ -105,7 +105,8 @@ def served(path: Path, people: int = 3, *options: str, port: int = 0) -> Iterato
 def sign_in(driver, link: str) -> None:
     """Opens a link and presses its button, by keyboard."""
     driver.get(link)
-    press(driver, "\n")  # the button has the focus
+    wait_for(driver, "return document.activeElement.tagName === 'BUTTON'")
+    press(driver, "\n")
     wait_for(driver, "return location.pathname !== '/join' && !location.pathname.startsWith('/join/') && document.readyState"
              " === 'complete'")  # fmt: skip
 

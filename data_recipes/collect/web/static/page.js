@@ -246,7 +246,9 @@ const DO = {
   unfold: () => unfold.hidden || fold(unfold.getAttribute("aria-expanded") === "true"),
   guidelines: () => open("guidelines-box"),
 };
-const isTyping = (element) => element.matches("textarea, select, [contenteditable], input:not([type=radio], [type=checkbox])");
+/* Until the next frame the focus is still in a box that was closed a moment ago. */
+const isTyping = (element) => !element.closest("dialog:not([open])")
+  && element.matches("textarea, select, [contenteditable], input:not([type=radio], [type=checkbox])");
 
 function press(event) {
   const isBusy = !document.body.dataset.ready || isSending || one("dialog[open]");
@@ -264,7 +266,9 @@ unfold.addEventListener("click", DO.unfold);
 function label() {
   for (const key of all("[data-action] kbd, label kbd, kbd[data-action]")) {
     const action = key.dataset.action || key.closest("[data-action]")?.dataset.action || one("input", key.parentElement)?.dataset.action;
-    if (action) key.textContent = KeyMap.label(action);
+    if (!action) continue;
+    key.textContent = KeyMap.label(action);
+    one(`button[data-action=${action}], input[data-action=${action}]`)?.setAttribute("aria-keyshortcuts", KeyMap.label(action));
   }
   for (const button of all("button[data-action]")) if (button !== unfold) button.hidden = false;
 }
