@@ -58,7 +58,7 @@ def erase_command(file: str, name: str, edits: bool, yes: bool, as_json: bool) -
     ui = make_ui(as_json)
     ui.say(f"{done['texts']} texts and the name are gone; {done['votes_kept']} votes stay, by {done['now']}")
     if not done["log_cleared"]:
-        ui.warn(f"{file}-wal still holds old text while the collection is in use: stop serving for a moment, then start it again")
+        ui.warn(f"{file}-wal still holds old text while the collection is in use: stop serving it, then start it again")
     return done
 
 

@@ -105,9 +105,10 @@ def accepted(told: Sequence[bool | None], *, unanimous: bool = False) -> bool | 
 def weigh(votes: Sequence[Vote]) -> dict[str, float]:
     """Each person's weight: log(p / (1 - p)), with p the share of items on which the person sides with the others' majority.
 
-    Votes that settle are no part of it. p is smoothed as (agreed + 2) / (n + 3): somebody of whom nothing is known is taken to be right two times in three. A
-    weight is never below 0: whoever agrees less than by chance is not heard. With independent errors of known rate these
-    weights make the weighted majority the most probable answer (Nitzan and Paroush, International Economic Review 23 (1982)).
+    Votes that settle are no part of it. p is smoothed as (agreed + 2) / (n + 3): somebody of whom nothing is known is taken
+    to be right two times in three. A weight is never below 0: whoever agrees less than by chance is not heard. With
+    independent errors of known rate these weights make the weighted majority the most probable answer (Nitzan and Paroush,
+    International Economic Review 23 (1982)).
     """
     by_item: dict[int, list[Vote]] = defaultdict(list)
     own = [vote for vote in votes if not vote.settles]

@@ -51,7 +51,7 @@ def test_what_align_generate_writes_is_read_with_run_hash_decoding_and_seeds(tmp
     parts = [{"responses": [f"{name}1", f"{name}2"], **same} for name in "ab"]
     path = tmp_path / "candidates.jsonl"
     written(path, joined(prompt, ["runs/sft", "runs/dpo"], parts))
-    models = [{"name": "runs/sft", "kind": "run", "content": "hash-a"}, {"name": "runs/dpo", "kind": "run", "content": "hash-b"}]
+    models = [{"name": f"runs/{name}", "kind": "run", "content": f"hash-{name}"} for name in ("sft", "dpo")]
     request = {"models": models, "decoding": {"temperature": 0.8}, "loading": {"dtype": "auto"}, "system": None}
     meta_file(path).write_text(json.dumps({"format": 1, "state": "completed", "request": request}), encoding="utf-8")
     found = read_items(path, pairs="across")
@@ -59,7 +59,7 @@ def test_what_align_generate_writes_is_read_with_run_hash_decoding_and_seeds(tmp
     assert found.items[0].extra == {"topic": "x"}
     last = found.items[-1]
     assert (last.first.source, last.second.source) == ("runs/sft", "runs/dpo")
-    assert last.second.made == {"seed": 12, "stopped": False, "tokens": 4, "model": {"kind": "run", "content": "hash-b"},
+    assert last.second.made == {"seed": 12, "stopped": False, "tokens": 4, "model": {"kind": "run", "content": "hash-dpo"},
                                 "decoding": {"temperature": 0.8}, "loading": {"dtype": "auto"}}
 
 
