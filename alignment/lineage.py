@@ -56,7 +56,10 @@ def _first_parent(run: Run, steps: list[dict]) -> Run | None:
 
 
 def list_runs(folder: Path) -> list[dict]:
-    """All runs below a folder, with state, parents and whether a parent has changed since (stale)."""
+    """All runs below a folder, with state, parents and whether a parent has changed since (stale).
+
+    What `align export` wrote is a copy of a run and no run of its own: its state is "exported".
+    """
     found = []
     for file in sorted(folder.glob("**/" + MANIFEST)):
         if any(part in {CHECKPOINTS, PRIVATE} for part in file.relative_to(folder).parts):
@@ -81,7 +84,7 @@ def list_runs(folder: Path) -> list[dict]:
             {
                 "path": str(run.path),
                 "stage": run.stage,
-                "state": run.state,
+                "state": "exported" if "trained_from" in run.manifest else run.state,
                 "created": run.manifest.get("created"),
                 "parents": [parent["path"] for parent in run.manifest.get("parents", [])],
                 "stale": any(step["note"] for step in steps),

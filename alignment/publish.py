@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_recipes import hub
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_json
 
@@ -22,7 +23,7 @@ from alignment.merge import RECORD
 from alignment.runs import METRICS, RESULT_NAMES, content_hash, file_hashes
 from alignment.scrub import local_paths, read_json, scrubbed_manifest, scrubbed_record, without_paths
 from alignment.secret_scan import scan
-from alignment.sources import MANIFEST, Source, resolve
+from alignment.sources import MANIFEST, Source, base_of, resolve
 from alignment.staging import staged, workplace
 
 PUBLISHED = (*RESULT_NAMES, "README.md", "LICENSE*")
@@ -83,6 +84,8 @@ def export(
         raise Refused("a hub model is published already", where=request.model, expected="a run or a folder")
     identity(source, base=request.base_id)  # completed, and the files are those of the manifest
     base = public_base(source, request.base_id)
+    if request.base_id:
+        ui.say(compared_base(source, request.base_id, api))
     taken, left = choose(source.path, request.with_metrics)
     ui.say(f"published: {', '.join(taken)}")
     ui.say(f"left here: {', '.join(left) or 'nothing'}")
@@ -203,6 +206,41 @@ def public_base(source: Source, base_id: str | None) -> dict | None:
             "(align merge, then align export).",
         )
     return {"id": name, "revision": recorded.get("revision") or config.get("revision")}
+
+
+def compared_base(source: Source, base_id: str, api: Any) -> str:
+    """What a comparison of the local base's weights with those of `base_id` on the hub says; a sentence for the user.
+
+    The hub lists the SHA-256 of each large file, so that nothing is fetched.
+
+    Raises:
+        Refused: a weights file of the same name is another one there.
+    """
+    unchecked = f"that {base_id} is the base this was trained on was not checked"
+    try:
+        local = base_of(source)
+    except Refused as error:
+        return f"{unchecked}: {error.what}"
+    if local.kind == "hub":
+        return f"{unchecked}: the base itself came from the hub, as {local.hub_id}"
+    if api is None and (closed := hub.closed()):
+        return f"{unchecked}: {closed}"
+    try:
+        info = (api or _hub_api()).model_info(base_id, files_metadata=True)
+    except Exception as error:  # missing, gated, out of reach: the errors of huggingface_hub and httpx have no common base
+        return f"{unchecked}: {' '.join(str(error).split())[:200]}"
+    there = {file.rfilename: file.lfs.sha256 for file in info.siblings if file.lfs}
+    here = {name: digest for name, digest in file_hashes(local.path).items() if name.endswith(".safetensors")}
+    if not (both := sorted(here.keys() & there.keys())):
+        return f"{unchecked}: no weights file there has the name of one here ({', '.join(sorted(here))})"
+    if other := [name for name in both if here[name] != there[name]]:
+        raise Refused(
+            f"{base_id} is not the base this was trained on: {', '.join(other)} is another file there",
+            where="--base-id",
+            expected=f"the hub id of {local.path}",
+            do="Name the right one, or publish the merged model (align merge, then align export).",
+        )
+    return f"{base_id} has the weights this was trained on ({', '.join(both)})"
 
 
 def fill(folder: Path, source: Source, base: dict | None, taken: list[str], request: ExportRequest, environ) -> None:

@@ -21,6 +21,7 @@ from alignment.session import Session
 from alignment.sources import Source
 from alignment.training import processes
 from alignment.training.callbacks import UNLOGGED
+from alignment.training.checkpoints import forget
 
 PROBES = 4  # rows on which a model read back is compared
 STAGING = ".result"
@@ -32,7 +33,9 @@ def finish(session: Session, trainer, train: Rendered) -> dict:
     # accelerate leaves its autocast around `forward` otherwise, and the model would be compared in another precision
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     release(trainer)
-    processes.first_decides(lambda: publish_result(session, trainer, model, train))
+    processes.first_decides(lambda: publish_result(session, trainer, model, train, also))
+    if session.config.training.keep_checkpoints == 0 and processes.is_first():
+        forget(job.run.checkpoints)
     job.ui.say(f"completed: {job.run.path}")
     return job.summary()
 

@@ -35,7 +35,22 @@ class RewardModel:
         ended = stopped or [True] * len(prompts)
         wanted = tools or [None] * len(prompts)
         rows = [self.row(*row) for row in zip(prompts, map(text_of, completions), ended, wanted, strict=True)]
+        self._refuse_long(rows)
         return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
+
+    def _refuse_long(self, rows: list[list[int]]) -> None:
+        """A row beyond the model's context would be scored by positions that nothing has trained, or end in an index error."""
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if not context or not any(len(row) > context for row in rows):
+            return
+        longest = max(range(len(rows)), key=lambda index: len(rows[index]))
+        raise Refused(
+            f"{sum(len(row) > context for row in rows)} of {len(rows)} rows are longer than this reward model's context, the "
+            f"longest has {len(rows[longest]):,} tokens",
+            where=f"{self.name}, row {longest + 1}",
+            expected=f"at most {context:,} tokens of prompt and answer",
+            do="Leave long prompts out, generate fewer tokens, or take a reward model with a longer context.",
+        )
 
     def row(self, prompt: Messages, text: str, stopped: bool = True, tools: list | None = None) -> list[int]:
         """Token ids of prompt and completion; one cut at the limit has no stop token, and is scored at its end."""

@@ -176,7 +176,7 @@ def build(stage: str, tree: Tree, origins: Origins) -> StageConfig:
         config = CONFIGS[stage].model_validate(values)
     except ValidationError as error:
         raise _refusal(stage, error, origins) from None
-    config._stage, config._tree, config._origins = stage, tree, dict(origins)
+    config._stage, config._origins = stage, dict(origins)
     _check_together(config)
     return config
 

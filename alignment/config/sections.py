@@ -131,8 +131,8 @@ class Training(Section):
         1.0, description="gradients are clipped to this norm"
     )
     save_every: Annotated[int, Field(ge=1), AsWhole] = Field(100, description="optimizer steps between checkpoints")
-    keep_checkpoints: Annotated[int, Field(ge=1), AsWhole] = Field(
-        2, description="complete checkpoints kept while training"
+    keep_checkpoints: Annotated[int, Field(ge=0), AsWhole] = Field(
+        2, description="complete checkpoints kept; 0: one while training, none once the run is completed"
     )
     eval_every: Annotated[int, Field(ge=1), AsWhole] | None = Field(
         None, description="optimizer steps between evaluations; null: at each epoch's end"
@@ -215,7 +215,6 @@ class StageConfig(Section):
         [], description="trackers besides metrics.jsonl"
     )
     _stage: str = PrivateAttr("")
-    _tree: dict[str, Any] = PrivateAttr(default_factory=dict)
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
@@ -234,18 +233,6 @@ class StageConfig(Section):
     def resolved(self) -> dict[str, Any]:
         """All keys and values as plain JSON-able types: what the manifest and config.yaml hold."""
         return self.model_dump(mode="json")
-
-    def with_values(self, changes: dict[str, Any]) -> StageConfig:
-        """A copy with some dotted keys set by the suite itself, such as an adapter kind taken from the parent run.
-
-        `learning_rate: auto` is resolved anew; the changed keys do not count as given.
-        """
-        from alignment.config.loading import build, set_key
-
-        tree = {name: dict(value) if isinstance(value, dict) else value for name, value in self._tree.items()}
-        for key, value in changes.items():
-            set_key(tree, key, value)
-        return build(self._stage, tree, self._origins)
 
 
 class SftConfig(StageConfig):

@@ -68,14 +68,19 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def rotate(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` sealed checkpoints, and what was unusable once a newer one is sealed."""
+    """Removes all but the newest `keep` sealed checkpoints (one at least), and what was unusable once a newer one is sealed."""
     sealed = sorted((path for path in _checkpoints(folder) if (path / SEAL).is_file()), key=step_of)
-    for path in sealed[:-keep]:
+    for path in sealed[: -max(keep, 1)]:
         (path / SEAL).unlink()  # first, so that a kill half-way leaves nothing that looks complete
         shutil.rmtree(path)
     if sealed:
         for path in folder.glob(f"{PREFIX}*{UNUSABLE}"):
             shutil.rmtree(path)
+
+
+def forget(folder: Path) -> None:
+    """Removes all checkpoints of a run that is completed; what a kill leaves of them then harms nobody."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def counters(folder: Path) -> dict:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from data_recipes.errors import Refused
 
+# How long a process waits for the others. NCCL's own ten minutes are over while the first one still hashes, saves or reads
+# back a large model; a process that has died is noticed by the launcher and not by this.
+PATIENCE = timedelta(hours=3)
 HOW_TO_LAUNCH = "Use configs/accelerate/ddp.yaml (distributed_type MULTI_GPU, and use_cpu: true for CPUs)."
 
 
@@ -38,7 +42,7 @@ def join(device: str) -> None:
 
     try:
         # accelerate joins processor processes only where it is told that they are; it does not look for itself.
-        state = PartialState(cpu=best_device(device).type == "cpu")
+        state = PartialState(cpu=best_device(device).type == "cpu", timeout=PATIENCE)
     except ValueError as error:
         raise Refused(
             f"the launcher started {world()} processes that cannot join ({error})",

@@ -81,3 +81,10 @@ def test_metrics_are_cut_back_to_a_step_and_a_torn_line_goes(tmp_path):
     cut_metrics(file, 3)
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
     cut_metrics(tmp_path / "none.jsonl", 3)
+
+
+def test_one_is_kept_while_training_even_where_none_is_kept_in_the_end(tmp_path):
+    make(tmp_path, 1)
+    newest = make(tmp_path, 2)
+    rotate(tmp_path, 0)
+    assert list(tmp_path.iterdir()) == [newest]

@@ -170,13 +170,6 @@ def test_the_automatic_learning_rate_follows_stage_and_kind_and_names_its_source
     assert line.value == rate and "TRL" in line.source
 
 
-def test_a_config_with_other_values_resolves_its_learning_rate_anew():
-    config = load("dpo")
-    changed = config.with_values({"adapter.kind": "full", "training.seed": 7})
-    assert (changed.training.learning_rate, changed.training.seed, changed.adapter.kind) == (5e-7, 7, "full")
-    assert config.adapter.kind == "lora"
-
-
 @pytest.mark.parametrize(
     "sets",
     [

@@ -85,3 +85,13 @@ def test_one_process_decides_alone():
     assert processes.first_decides(lambda: 7) == 7
     with pytest.raises(Refused):
         processes.first_decides(lambda: (_ for _ in ()).throw(Refused("no")))
+
+
+def test_a_process_waits_longer_for_the_others_than_a_large_model_takes_to_save(monkeypatch):
+    import accelerate
+
+    given = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(accelerate, "PartialState", lambda **how: given.update(how) or type("State", (), {"num_processes": 2}))
+    processes.join("cpu")
+    assert given["cpu"] and given["timeout"].total_seconds() >= 3600

@@ -16,6 +16,7 @@ from alignment.scrub import without_absolute
 from alignment.secret_scan import find_in
 from alignment.sources import resolve
 from data_recipes.errors import Failed, Refused
+from data_recipes.files import sha256_file
 from tests.alignment.made_runs import full_run, policy_run
 from tests.alignment.test_merge import Heard
 from tests.tiny import save_base
@@ -222,10 +223,17 @@ def test_wrong_combinations_are_refused(wrong):
 
 
 class Hub:
-    """The four calls of `huggingface_hub.HfApi` that an export makes."""
+    """The five calls of `huggingface_hub.HfApi` that an export makes."""
 
-    def __init__(self, *, public=False, loses=()):
-        self.public, self.loses, self.calls, self.files = public, loses, [], {}
+    def __init__(self, *, public=False, loses=(), weights="0" * 64):
+        self.public, self.loses, self.weights, self.calls, self.files = public, loses, weights, [], {}
+
+    def model_info(self, repo_id, *, files_metadata):
+        assert files_metadata
+        files = [("model.safetensors", self.weights), ("README.md", None)]
+        return SimpleNamespace(
+            siblings=[SimpleNamespace(rfilename=name, lfs=sha and SimpleNamespace(sha256=sha)) for name, sha in files]
+        )
 
     def create_repo(self, repo_id, *, private, exist_ok, repo_type):
         self.calls.append(("create", repo_id, private, exist_ok, repo_type))
@@ -248,9 +256,27 @@ class Hub:
         return [*self.files, ".gitattributes"]
 
 
-def to_hub(made, hub, environ=None, **more):
+def to_hub(made, hub, environ=None, *, heard=None, **more):
+    hub.weights = hub.weights.replace("0" * 64, sha256_file(made.base / "model.safetensors"))
     request = ExportRequest(str(made.run), "hub", repo="ana/support", base_id="owner/base", **more)
-    return export(request, Heard(), api=hub, environ=environ or {})
+    return export(request, heard or Heard(), api=hub, environ=environ or {})
+
+
+def test_the_public_base_has_to_have_the_weights_that_were_trained_on(made):
+    heard = Heard()
+    to_hub(made, Hub(), heard=heard)
+    assert "owner/base has the weights this was trained on (model.safetensors)" in heard.said
+    hub = Hub(weights="f" * 64)
+    with pytest.raises(Refused, match="owner/base is not the base this was trained on: model.safetensors"):
+        to_hub(made, hub)
+    assert not hub.calls
+
+
+def test_what_could_not_be_compared_with_the_public_base_is_said(made, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    heard = Heard()
+    export(ExportRequest(str(made.run), "folder", made.out, base_id="owner/base"), heard, environ={})
+    assert any("was not checked: the hub is switched off" in text for text in heard.said)
 
 
 def test_the_hub_gets_exactly_the_folder(made):
@@ -290,6 +316,7 @@ def test_the_real_api_has_the_calls_that_are_made():
         "repo_info": [],
         "upload_folder": ["repo_id", "folder_path", "commit_message"],
         "list_repo_files": [],
+        "model_info": ["files_metadata"],
     }.items():
         assert set(wanted) <= set(inspect.signature(getattr(HfApi, name)).parameters)
 

@@ -56,6 +56,14 @@ def child_of(folder, parent, stage="dpo"):
     return make_run(folder, stage, parents=[entry])
 
 
+def test_an_exported_copy_is_listed_as_one(tmp_path):
+    make_run(tmp_path / "sft")
+    run = make_run(tmp_path / "public")
+    run.write(trained_from=[])
+    states = {row["path"].rsplit("/", 1)[1]: row["state"] for row in list_runs(tmp_path)}
+    assert states == {"sft": "completed", "public": "exported"}
+
+
 def test_a_new_folder_starts_and_a_foreign_one_is_refused(tmp_path):
     assert open_output(tmp_path / "run", REQUEST).action == "start"
     (tmp_path / "other").mkdir()

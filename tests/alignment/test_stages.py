@@ -227,6 +227,14 @@ def test_added_tokens_are_trained_with_the_whole_model(chain, tmp_path):
     run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
 
 
+def test_no_checkpoint_stays_where_none_is_wanted(chain, tmp_path):
+    _, files = chain
+    sets = {"training__max_steps": 2, "training__save_every": 1, "training__keep_checkpoints": 0}
+    run_stage("sft", files, files["base"], tmp_path / "sft", **sets)
+    assert not (tmp_path / "sft" / "checkpoints").exists()
+    run_stage("sft", files, files["base"], tmp_path / "sft", **sets)  # and it is completed all the same
+
+
 def test_packing_trains_every_reported_token(chain, tmp_path):
     _, files = chain
     run_stage("sft", files, files["base"], tmp_path / "packed", training__max_steps=2, trainer__packing=True)

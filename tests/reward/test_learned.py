@@ -45,3 +45,10 @@ def test_a_template_that_refuses_is_named():
     prepare_tokenizer(tokenizer)
     with pytest.raises(Refused, match="my reward"):
         RewardModel(scorer(tiny.llama()), Renderer(tokenizer), name="my reward").row(PROMPT, "good")
+
+
+def test_a_row_beyond_the_context_is_refused_and_counted(reward):
+    said = [[{"role": "assistant", "content": text}] for text in ("good", "long " * 120)]
+    with pytest.raises(Refused, match="1 of 2 rows are longer than this reward model's context") as refused:
+        reward([PROMPT, PROMPT], said)
+    assert "row 2" in refused.value.paragraph() and "at most 512 tokens" in refused.value.paragraph()
