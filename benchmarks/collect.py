@@ -164,7 +164,8 @@ def main() -> int:
         times, said, seconds = measured(path, asked)
         exact = check(path, asked.items, asked.overlap, said)
     shown = {**vars(asked), "votes": len(said), "seconds": round(seconds, 1), "votes_a_second": round(len(said) / seconds)}
-    print(json.dumps({**shown, "exact": exact, **{f"{name}_ms": percentiles(found) for name, found in times.items()}}, indent=2))
+    taken = {f"{name}_ms": percentiles(found) for name, found in times.items()}
+    print(json.dumps({**shown, "exact": exact, **taken}, indent=2))
     return 0 if exact else 1
 
 

@@ -109,8 +109,9 @@ def add_command(file: str, items: str, name: str, annotators: str, dry_run: bool
                           do="Give the new items another --list NAME, or leave the setting out.")
         kept = {key: known[key] for key in OF_LIST} if known else {}
         reading, plan = _list_plan(items, {**how, **kept, "name": name, "people": _names(annotators)}, ui)
-        people = [person for person in store.annotators() if person.active and person.asked and person.role != "judge"]
-        asked = _say_effort(plan, len(plan.people or people), ui)
+        people = known["people"] if known else len(plan.people) or sum(
+            person.active and person.asked and person.role != "judge" for person in store.annotators())
+        asked = _say_effort(store.unknown(plan), people, ui)
         done = {} if dry_run else store.add_list(plan)
     if done:
         ui.say(f"{done['added']} items added to {name}, {done['known']} were there already")
@@ -143,7 +144,7 @@ def import_command(items: str, output: str, max_rejected: float, as_json: bool) 
     reading.check(max_rejected)
     write_jsonl(output, rows)
     made = {"output": output, "rows": len(rows), "refused": len(reading.refused), "formats": dict(reading.formats)}
-    make_ui(as_json).say(f"{len(rows)} items from {', '.join(reading.formats)} in {output}")
+    make_ui(as_json).say(f"{len(rows)} items in {output}, read as {', '.join(reading.formats)}")
     return made
 
 

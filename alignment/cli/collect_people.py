@@ -87,7 +87,7 @@ def revoke_command(file: str, name: str, as_json: bool) -> dict[str, Any]:
     ui = make_ui(as_json)
     ui.say(f"{name} is asked nothing more; the votes stay")
     if stuck:
-        ui.warn(f"{len(stuck)} items have a free place and nobody left for it: invite somebody")
+        ui.warn(f"{len(stuck)} items have a free place and nobody left for it: align collect invite {file} NAME")
     return {"revoked": name, "stuck": stuck}
 
 

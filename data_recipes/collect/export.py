@@ -75,9 +75,12 @@ def export(store: Store, wish: Wish, output: Path | str) -> dict:
     """Writes `output` and `output.manifest.json`; returns the manifest. Works while the collection is in use.
 
     Raises:
-        Refused: nothing to write, or a list that is not there.
+        Refused: nothing to write, a list that is not there, or a file that no export made.
     """
     output = Path(output)
+    beside = output.with_name(output.name + ".manifest.json")
+    if output.exists() and not beside.exists():
+        raise Refused("the file is there already, and no export made it", where=output, do="Choose another --output.")
     with store.snapshot() as view:
         if wish.to == "csv":
             text, facts = _events_table(view.events(), wish.list_name)
@@ -86,7 +89,7 @@ def export(store: Store, wish: Wish, output: Path | str) -> dict:
         manifest = {"format": FORMAT, "output": output.name, **facts, "settings": wish.settings(), **view.identity()}
     write_text(output, text)
     manifest["output_sha256"] = sha256_file(output)
-    write_json(output.with_name(output.name + ".manifest.json"), manifest)
+    write_json(beside, manifest)
     return manifest
 
 

@@ -155,7 +155,7 @@ def _vote(row: sqlite3.Row, beside: dict[str, Any]) -> Vote:
 
 
 def lists(db: sqlite3.Connection) -> list[dict]:
-    """Settings and counts of all lists. complete: items with all the votes that were asked for."""
+    """Settings and counts of all lists. people: how many are asked. complete: items with all the votes that were asked for."""
     found = []
     for row in db.execute("SELECT * FROM list ORDER BY id").fetchall():
         counts = dict(db.execute("SELECT kind, count(*) FROM item WHERE list = ? GROUP BY kind", (row["id"],)).fetchall())
@@ -164,8 +164,8 @@ def lists(db: sqlite3.Connection) -> list[dict]:
             " ballot.item = item.id AND ballot.kind = 'vote' AND counted) AS n FROM item WHERE list = ? AND kind = 'normal')",
             (row["id"],)).fetchone()
         settings = {key: row[key] for key in ("name", "overlap", "choose", "random_share", "repeats", "seed")}
-        found.append({**settings, "open": bool(row["open"]), "items": counts, "votes": votes,
-                      "votes_asked": counts.get("normal", 0) * row["overlap"], "complete": complete})
+        found.append({**settings, "open": bool(row["open"]), "people": len(assign.people_of(db, row["id"])), "items": counts,
+                      "votes": votes, "votes_asked": counts.get("normal", 0) * row["overlap"], "complete": complete})
     return found
 
 
@@ -211,14 +211,16 @@ def _reasons(db: sqlite3.Connection, kind: str) -> list[dict]:
 
 
 def _stuck(db: sqlite3.Connection) -> list[int]:
-    """Open items with a free place that no active person is left for, since all have answered or skipped."""
+    """Open items with more free places than active people who could still take one."""
     found = []
     for row in db.execute("SELECT * FROM list WHERE open").fetchall():
         asked = assign.people_of(db, row["id"])
-        answered = (f"SELECT count(*) FROM ballot WHERE ballot.item = item.id AND NOT settles"
-                    f" AND annotator IN ({', '.join('?' * len(asked))})")
-        items = db.execute(f"SELECT id FROM item WHERE list = ? AND kind = 'normal' AND taken < needed AND ({answered}) >= ?"
-                           " ORDER BY id", (row["id"], *asked, len(asked)))
+        these = f"item = item_id AND annotator IN ({', '.join('?' * len(asked))})"
+        busy = f"SELECT annotator FROM ballot WHERE NOT settles AND {these} UNION SELECT annotator FROM lease WHERE {these}"
+        items = db.execute(
+            "SELECT item_id FROM (SELECT id AS item_id, needed - taken AS free FROM item WHERE list = ? AND kind = 'normal'"
+            f" AND taken < needed) WHERE free > ? - (SELECT count(*) FROM ({busy})) ORDER BY item_id",
+            (row["id"], len(asked), *asked, *asked))
         found += [item[0] for item in items]
     return found
 

@@ -198,6 +198,11 @@ class Store:
         with self.database.write() as db:
             return writing.add_list(db, plan)
 
+    def unknown(self, plan: ListPlan) -> ListPlan:
+        """A plan with only the items that its list has not."""
+        with self.database.read() as db:
+            return writing.unknown(db, plan)
+
     def lists(self) -> list[dict]:
         """All lists with their settings and counts."""
         with self.database.read() as db:

@@ -6,6 +6,7 @@ import json
 import random
 import secrets
 import sqlite3
+from dataclasses import replace
 
 from data_recipes.collect import assign as choosing
 from data_recipes.collect import people
@@ -116,9 +117,8 @@ def add_list(db: sqlite3.Connection, plan: ListPlan) -> dict:
 
 def add_item(db: sqlite3.Connection, row: sqlite3.Row, item: Item) -> tuple[int, str, str] | None:
     """One item into a list; its id, hash and kind, or None where the list has it."""
-    messages = json.dumps(list(item.messages), ensure_ascii=False, sort_keys=True)
-    key = sha256_json([messages, *sorted((item.first.text, item.second.text))])
-    if db.execute("SELECT 1 FROM item WHERE list = ? AND hash = ? AND kind = ?", (row["id"], key, item.kind)).fetchone():
+    messages, key = _key(item)
+    if _knows(db, row["id"], item):
         return None
     prompt = _once(db, "prompt", sha256_text(messages), messages=messages)
     first, second = (_answer(db, answer) for answer in (item.first, item.second))
@@ -132,6 +132,23 @@ def add_item(db: sqlite3.Connection, row: sqlite3.Row, item: Item) -> tuple[int,
          item.gap, sum(map(word_count, texts)), json.dumps(item.extra, ensure_ascii=False, sort_keys=True),
          item.where, key))
     return done.lastrowid, key, item.kind
+
+
+def _key(item: Item) -> tuple[str, str]:
+    """An item's messages as text, and its hash, which is the same whichever answer is first."""
+    messages = json.dumps(list(item.messages), ensure_ascii=False, sort_keys=True)
+    return messages, sha256_json([messages, *sorted((item.first.text, item.second.text))])
+
+
+def _knows(db: sqlite3.Connection, list_id: int, item: Item) -> bool:
+    return db.execute("SELECT 1 FROM item WHERE list = ? AND hash = ? AND kind = ?",
+                      (list_id, _key(item)[1], item.kind)).fetchone() is not None
+
+
+def unknown(db: sqlite3.Connection, plan: ListPlan) -> ListPlan:
+    """A plan with only the items that its list has not."""
+    row = db.execute("SELECT id FROM list WHERE name = ?", (plan.name,)).fetchone()
+    return plan if row is None else replace(plan, items=tuple(item for item in plan.items if not _knows(db, row[0], item)))
 
 
 def _answer(db: sqlite3.Connection, answer: Answer) -> int:

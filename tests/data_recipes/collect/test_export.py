@@ -169,6 +169,14 @@ def test_repeats_gold_judges_and_other_guidelines_are_left_out_by_name(tmp_path)
     assert not (tmp_path / "y.jsonl").exists()
 
 
+def test_a_file_that_no_export_made_is_left_alone(store, tmp_path):
+    (tmp_path / "mine.jsonl").write_text("mine", encoding="utf-8")
+    with pytest.raises(Refused, match="no export made it"):
+        export(store, Wish("dpo"), tmp_path / "mine.jsonl")
+    for _ in range(2):
+        export(store, Wish("dpo"), tmp_path / "x.jsonl")
+
+
 def test_the_table_of_events_has_every_event_once(store, tmp_path):
     Voter(store, 1).undo({"item": 1, "event": "1-1"})
     export(store, Wish("csv"), tmp_path / "e.csv")

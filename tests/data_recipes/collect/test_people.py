@@ -53,6 +53,18 @@ def test_whoever_is_revoked_gets_nothing_more_and_the_votes_stay(tmp_path):
     assert store.annotator(1).active
 
 
+def test_items_that_too_few_people_are_left_for_are_named(tmp_path):
+    store = made(tmp_path / "v.db", 3, ("ana", "ben", "cleo"), overlap=2)
+    Voter(store, 1).vote()
+    first = store.votes()[0].item
+    store.claim(2)
+    assert store.lead_overview()["stuck"] == []
+    store.revoke("cleo")
+    assert store.lead_overview()["stuck"] == []
+    store.revoke("ana")
+    assert store.lead_overview()["stuck"] == [number for number in (1, 2, 3) if number != first]
+
+
 def test_erasing_takes_name_and_words_out_of_the_file_and_leaves_votes_and_their_hash(tmp_path):
     store = made(tmp_path / "v.db", 4, overlap=2)
     ana = Voter(store, 1)
