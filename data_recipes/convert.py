@@ -84,7 +84,7 @@ def convert(planned: list[Planned], output: Path | None, *, max_rejected: float 
 def _lines(made: Conversion) -> Iterator[bytes]:
     """The output's lines; the ledger is checked before the last one counts as written."""
     for one in made.planned:
-        for record in stream(one.origin.name, one.kind, made.ledger, one.how):
+        for record in stream(replace(one.origin, notes=[]), one.kind, made.ledger, one.how):
             row = layouts.to_row(record, one.layout)
             made.first = made.first or row
             yield layouts.encoded(row)

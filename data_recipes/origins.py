@@ -104,6 +104,9 @@ def _folder(name: str, path: Path) -> Origin:
 
 
 def _is_data(path: Path) -> bool:
+    """A list of refused rows lies beside what was written, and is no data."""
+    if path.name.endswith("rejected.jsonl"):
+        return False
     return path.is_file() and Path(path.name.lower().removesuffix(".gz")).suffix in SUFFIXES
 
 

@@ -108,12 +108,16 @@ def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = 
         Refused: a source that is not there or broken as a whole; a format that is unknown, unclear or of another kind.
     """
     ledger = Ledger(max_rejected)
-    return Rows(list(stream(source, kind, ledger, Reading(format))), ledger)
+    records = list(stream(source, kind, ledger, Reading(format)))
+    if ledger.passed:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.passed.items()))
+        ledger.notes.append(f"passed over, as they are no {kind} and no fault either: {counts}")
+    return Rows(records, ledger)
 
 
-def stream(source: str | Path | Iterable[str | Path], kind: str, ledger: Ledger,
+def stream(source: str | Path | Iterable[str | Path] | Origin, kind: str, ledger: Ledger,
            how: Reading | None = None) -> Iterator[Record]:
-    """The records of `read` one at a time; the ledger is complete once the last one was taken.
+    """The records of `read`, or of one origin, one at a time; the ledger is complete once the last one was taken.
 
     Only formats that join rows (HelpSteer, messages of trees) and .json files hold a file in memory.
     """
@@ -122,7 +126,8 @@ def stream(source: str | Path | Iterable[str | Path], kind: str, ledger: Ledger,
         raise ValueError(f"kind must be one of {', '.join(formats.KINDS)}, not {kind!r}")
     if how.format != "auto":
         formats.by_name(how.format, kind)
-    return _stream(resolve(source), kind, ledger, how)
+    origins = [source] if isinstance(source, Origin) else resolve(source)
+    return _stream(origins, kind, ledger, how)
 
 
 def _stream(origins: list[Origin], kind: str, ledger: Ledger, how: Reading) -> Iterator[Record]:

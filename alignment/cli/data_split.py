@@ -45,6 +45,9 @@ def split_command(sources: tuple[str, ...], by: str, **options: Any) -> dict[str
     shares = {"validation": options["validation"], **({"test": options["test"]} if options["test"] else {})}
     if sum(shares.values()) >= 1:
         raise Refused("the shares leave nothing to train on", where="--validation", expected="a sum below 1")
+    if "*" in options["drop"]:
+        raise Refused("which columns are needed is not known here: rows stay as they are", where="--drop '*'",
+                      expected="names of columns", do="align data convert can leave out all that are not needed.")
     ui = make_ui(options["as_json"])
     output = None if options["dry_run"] else Path(options["output"]).expanduser()
     made = split(list(sources), shares, output, by=by, seed=options["seed"], how=reading(options),

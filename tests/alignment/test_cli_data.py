@@ -89,6 +89,7 @@ def test_split_writes_parts_and_a_card(folder, capsys):
     (["--validation", "0.2"], "no output was given"),
     (["--validation", "0.6", "--test", "0.5", "--dry-run"], "leave nothing to train on"),
     (["--validation", "1.5", "--dry-run"], "--validation"),
+    (["--validation", "0.1", "--drop", "*", "--dry-run"], "rows stay as they are"),
     (["--validation", "0.2", "--by", "promt", "--dry-run"], "Did you mean --by prompt"),
 ])
 def test_wrong_use_of_split(folder, capsys, arguments, message):

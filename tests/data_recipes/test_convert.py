@@ -12,10 +12,11 @@ import pytest
 from data_recipes import formats
 from data_recipes.convert import convert, plan
 from data_recipes.errors import Refused
-from data_recipes.layouts import CANONICAL, LAYOUTS, check, encoded, to_row
+from data_recipes.layouts import CANONICAL, LAYOUTS, canonical, check, encoded, to_row
 from data_recipes.ledger import Ledger
 from data_recipes.readers import Reading, read, stream
 from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Prompt, Text, Unpaired
+from tests.docs_pages import blocks
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 WORDS = ["a", "Hi there", " spaced ", "line\nbreak", "\u2028", "é\u0301", "\n\nHuman: me?", "{\"a\": 1}", "\u202eturned", "💙",
@@ -142,6 +143,26 @@ def test_published_files_there_and_back(name, layouts, kind, bad, tmp_path):
         assert made.ledger.refused == (bad if number == 0 else 0)
         assert [replace(record, where="") for record in read(output, kind)] == before
         path = output
+
+
+EXAMPLES = [block for block in blocks("json") if len(block.words) == 3]
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=lambda block: "-".join(block.words[1:]))
+def test_every_documented_format_is_the_same_after_conversion(block, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(block.text, encoding="utf-8")
+    _, kind, form = block.words
+    layout = canonical(kind, form)
+    converted(tmp_path / "rows.jsonl", layout.name, tmp_path / "out.jsonl", Reading(form))
+    before, after = read(tmp_path / "rows.jsonl", kind, format=form), read(tmp_path / "out.jsonl", kind)
+    assert before.records and after.ledger.sources[0]["format"] == layout.format
+    found, given = ([_bare(record) for record in rows] for rows in (after, before))
+    assert found == given
+
+
+def _bare(record):
+    """Prompts made of chats keep the answer under different names by the way they come; the rest must be equal."""
+    return replace(record, where="", extra={} if isinstance(record, Prompt) else record.extra)
 
 
 def test_hh_real_rows_become_pairs_with_prompt_and_the_refused_are_counted(tmp_path):

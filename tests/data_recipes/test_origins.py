@@ -105,3 +105,10 @@ def test_a_subset_is_handed_on_and_stands_in_the_place(tmp_path):
     assert list(iter_hub(str(tmp_path), "train", [], "chat")) == [(f"{tmp_path}:chat:train:1", {"text": "chat"})]
     with pytest.raises(Refused, match="code"):  # without a subset its names are listed
         list(iter_hub(str(tmp_path), "train", []))
+
+
+def test_a_list_of_refused_rows_is_no_data(tmp_path):
+    row = json.dumps({"prompt": "a", "completion": "b"})
+    for name in ("rows.jsonl", "rows.jsonl.rejected.jsonl", "rejected.jsonl"):
+        (tmp_path / name).write_text(row)
+    assert resolve(str(tmp_path))[0].path.name == "rows.jsonl"
