@@ -18,6 +18,7 @@ class AlignError(Exception):
     """
 
     exit_code = 1
+    document: dict | None = None  # what was found nevertheless; with --json it stands beside the error
 
     def __init__(self, what: str, *, where: str = "", expected: str = "", do: str = "") -> None:
         self.what, self.where, self.expected, self.do = what, str(where), expected, do

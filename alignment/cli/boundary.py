@@ -64,7 +64,7 @@ def _report(error: BaseException, stream: TextIO | None, debug: bool) -> int:
     known = as_align_error(error)
     rank = "" if is_first_process() else f"[process {os.environ['RANK']}] "
     print(f"{rank}error: {known.paragraph()}", file=sys.stderr, flush=True)
-    _print_document({"error": error_document(known)}, stream)
+    _print_document({**(known.document or {}), "error": error_document(known)}, stream)
     return known.exit_code
 
 

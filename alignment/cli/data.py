@@ -9,6 +9,7 @@ from alignment.cli.commands import SETTINGS, Entry, LazyGroup
 LOOK, MAKE = "Look", "Make"
 ENTRIES: dict[str, Entry] = {
     "show": Entry("alignment.cli.data_show", "show_command", LOOK, "Show rows as they are trained on."),
+    "audit": Entry("alignment.cli.data_audit", "audit_command", LOOK, "Say what is wrong with rows, before training."),
     "convert": Entry("alignment.cli.data_convert", "convert_command", MAKE, "Write rows of any format in one."),
     "build": Entry("alignment.cli.data_build", "build_command", MAKE, "Build data sets by a recipe."),
     "trace": Entry("alignment.cli.data_build", "trace_command", LOOK, "Tell what became of a row of a recipe."),

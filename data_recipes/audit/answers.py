@@ -1,0 +1,175 @@
+"""Answers that teach nothing or the wrong thing: empty, placeholders, refusals, loops, turns out of order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_recipes import near
+from data_recipes.audit.counts import refusals as unreadable
+from data_recipes.audit.excerpts import place
+from data_recipes.audit.model import LOOK, Context, Figure, Finding, Place, Row, counted
+from data_recipes.audit.registry import check
+from data_recipes.intervals import wilson
+
+SECTION = "Answers"
+# An answer that is this and nothing else stands for a value that was never filled in.
+PLACEHOLDER = re.compile(
+    r"(?:<?no ?(?:output|input|answer|response)>?|n/?a|null|nan|none|undefined|todo|tbd|fixme|lorem ipsum.*|xxx+|asdf+|test"
+    r"|\[?(?:insert|your|add)[^\].]{0,40}(?:here|answer|response|text)\]?|\{\{?[\w. ]+\}?\}|<[\w ]*answer[\w ]*>)[.!]?",
+    re.IGNORECASE | re.DOTALL)
+# Openings of stock refusals and self-descriptions, as published cleaning scripts of instruction data list them.
+REFUSAL = re.compile(
+    r"\bas an? (?:AI|artificial intelligence|large|language)[\w -]{0,30}(?:model|assistant)?\b"
+    r"|\bI(?:'|’)?(?: a)?m (?:just |only )?an? (?:AI|artificial intelligence|large language|language)[\w -]{0,20}\b"
+    r"|\bI(?:'|’| a)?m (?:very |really |so )?sorry,? (?:but )?(?:I(?:'|’)?m |I am )?(?:I )?"
+    r"(?:can(?:'|’)?t|can ?not|unable|not able|won(?:'|’)?t)\b"
+    r"|\bI (?:can(?:'|’)?t|can ?not|am unable to|am not able to|won(?:'|’)?t|will not) (?:assist|help you with|fulfil|comply"
+    r"|provide (?:that|this|such)|answer (?:that|this)|engage|support|create (?:that|such)|do that|continue)",
+    re.IGNORECASE)
+OPENING = 240  # characters in which a refusal stands; later in a text it is usually a quotation
+LONGEST_LOOP, LEAST_REPEATS, LEAST_WORDS = 12, 5, 10  # words of a phrase, times in a row, words in all
+LETTER_LOOP = re.compile(r"([^\W\d_][^\n]{2,19}?)\1{9,}")
+MARKERS = re.compile(
+    r"<\|(?:im_start|im_end|endoftext|eot_id|start_header_id|end_header_id|system|user|assistant)\|>|\[/?INST\]|<</?SYS>>"
+    r"|</?s>(?![\w>])|<(?:start|end)_of_turn>|<extra_id_1>|^#{2,3} ?(?:Instruction|Response|Human|Assistant|Input):",
+    re.MULTILINE)
+NEXT_TURN = re.compile(r"\n\s*\n(?:Human|User): ?\S")
+DIALOGUE = re.compile(r"\b(?:dialog|conversation|chat|script|interview)", re.IGNORECASE)
+
+
+def _answers(rows: Sequence[Row], context: Context) -> str:
+    return "" if any(row.answers for row in rows) or context.refused else "rows with answers"
+
+
+@check("empty-answers", "Empty answers", SECTION, needs=_answers, mend="filter: words",
+       why="An empty answer trains the stop token as the first one.")
+def empty_answers(rows: Sequence[Row], context: Context) -> Finding:
+    """Rows that the reader refused for an empty text, and answers of nothing but invisible characters."""
+    found = [place(row, "nothing visible", name) for row, name, text in _each(rows) if text and not _visible(text)]
+    places = unreadable(context, "empty-answers") + found
+    return counted("empty-answers", "Empty answers", "A text of the row is empty, or holds nothing that can be seen.", places,
+                   len(rows) + len(places) - len(found))
+
+
+@check("degenerate-answers", "Answers that say nothing", SECTION, needs=_answers, mend="filter: degenerate",
+       why="Placeholders and echoes are what a scraper left; the model gives them back word for word.")
+def degenerate_answers(rows: Sequence[Row], context: Context) -> Finding:
+    """Placeholders, answers without a letter or digit, and answers that repeat their prompt."""
+    places = [place(row, fault, name) for row, name, text in _each(rows) if (fault := _degenerate(row, text))]
+    return counted("degenerate-answers", "Answers that say nothing", "A placeholder, signs alone, or the prompt again.", places,
+                   max(len(rows), 1))
+
+
+@check("refusals", "Stock refusals", SECTION, needs=_answers, mend="filter: refusal",
+       why="A few teach a model to refuse whole kinds of questions; on one side of pairs they become the shortcut.")
+def refusals(rows: Sequence[Row], context: Context) -> Finding:
+    """Boilerplate such as "As an AI language model" or "I'm sorry, but I can't" near the start of an answer."""
+    found = [(row, name, match) for row, name, text in _each(rows) if (match := REFUSAL.search(text[:OPENING]))]
+    places = [place(row, "refusal or self-description", name, *match.span()) for row, name, match in found]
+    names = list(dict.fromkeys(name for _, name, _ in _each(rows)))
+    figures = [Figure(f"of the {_plural(name)}", wilson(sum(one == name for _, one, _ in found), _count(rows, name)))
+               for name in names]
+    return counted("refusals", "Stock refusals", "Answers that begin with a stock refusal or speak of themselves as a model.",
+                   places, max(len(rows), 1), level=LOOK, figures=tuple(figures))
+
+
+@check("repetition", "Loops", SECTION, needs=_answers, mend="filter: repetition",
+       why="Generators that got stuck wrote them; a model trained on them gets stuck sooner.")
+def repetition(rows: Sequence[Row], context: Context) -> Finding:
+    """Phrases repeated in a row, lines that come again and again."""
+    places = [place(row, fault, name) for row, name, text in _each(rows) if (fault := loop(text))]
+    return counted("repetition", "Loops", f"A phrase {LEAST_REPEATS} times in a row or more, or most lines more than once.",
+                   places, max(len(rows), 1))
+
+
+@check("turns", "Turns out of order", SECTION, why="What the user says would be trained as the model's own words, or cut away.",
+       mend="normalise, or mend the rows; build drops them with their reason")
+def turns(rows: Sequence[Row], context: Context) -> Finding:
+    """Rows the reader refused for their turns, and answers that hold a template's marks or the next speaker's turn."""
+    found = [fault for row in rows for fault in _turn_faults(row)]
+    places = unreadable(context, "turns") + found
+    return counted("turns", "Turns out of order", "Turns that do not alternate or do not end with an answer, and texts that "
+                   "hold another turn or a template's marks.", places, len(rows) + len(places) - len(found))
+
+
+def _each(rows: Sequence[Row]) -> Iterator[tuple[Row, str, str]]:
+    return ((row, name, text) for row in rows for name, text in row.answers.items())
+
+
+def _count(rows: Sequence[Row], name: str) -> int:
+    return sum(name in row.answers for row in rows)
+
+
+def _plural(name: str) -> str:
+    return "answers" if name == "answer" else f"{name} answers"
+
+
+def _visible(text: str) -> bool:
+    return any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
+def _degenerate(row: Row, text: str) -> str:
+    if not _visible(text):
+        return ""  # reported as empty
+    if PLACEHOLDER.fullmatch(text.strip()) and text.strip().casefold() not in row.prompt.casefold():
+        return "a placeholder"
+    if not any(sign.isalnum() for sign in text) and not _has_emoji(text):
+        return "no letter and no digit"
+    echo, asked = near.normal(text), row.prompt_turns[-1].content if row.prompt_turns else ""
+    return "the prompt again" if len(echo) > 20 and echo == near.normal(asked) else ""
+
+
+def _has_emoji(text: str) -> bool:
+    return any(ord(sign) > 0x2190 for sign in text)
+
+
+def loop(text: str) -> str:
+    """What is repeated, in words for people; "" where nothing is."""
+    words = text.casefold().split()
+    if len(words) >= LEAST_WORDS and (size := _loop_size(words)):
+        return f"{size} word{'s' if size > 1 else ''} repeated without end"
+    if LETTER_LOOP.search(text[:20_000]):
+        return "letters repeated without end"
+    lines = [line for line in map(str.strip, text.splitlines()) if len(line.split()) >= 4]
+    again = len(lines) - len(set(lines))
+    return f"{again} of {len(lines)} lines repeat another" if len(lines) >= 8 and again > len(lines) / 2 else ""
+
+
+def _loop_size(words: list[str]) -> int:
+    """The length of the shortest phrase that is repeated in a row often enough, else 0. Numbers alone are tables."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    ids = np.array([numbers[word] for word in words])
+    letters = np.array([any(sign.isalpha() for sign in word) for word in words])
+    for size in range(1, min(LONGEST_LOOP, len(words) // LEAST_REPEATS) + 1):
+        least = max(size * (LEAST_REPEATS - 1), LEAST_WORDS - size)
+        same = (ids[size:] == ids[:-size]) & (letters[size:] if size == 1 else True)
+        end = _first_run(same, least)
+        if end and letters[end - least: end].any():
+            return size
+    return 0
+
+
+def _first_run(flags: np.ndarray, least: int) -> int:
+    """Where the first `least` true values in a row end, else 0."""
+    total = np.concatenate([[0], np.cumsum(flags)])
+    if len(flags) < least:
+        return 0
+    full = np.flatnonzero(total[least:] - total[:-least] == least)
+    return int(full[0]) + least if len(full) else 0
+
+
+def _turn_faults(row: Row) -> Iterator[Place]:
+    for name, text in row.texts:
+        if match := MARKERS.search(text):
+            yield place(row, f"holds {match.group().strip()!r}", name, *match.span())
+        elif name in row.answers and (match := _next_turn(row, text)):
+            yield place(row, "goes on with the next turn", name, *match)
+
+
+def _next_turn(row: Row, text: str) -> tuple[int, int] | None:
+    """Where an answer goes on as another speaker, unless the row is about dialogues."""
+    found = NEXT_TURN.search(text)
+    return found.span() if found and not DIALOGUE.search(row.prompt) else None

@@ -1,0 +1,72 @@
+"""What is there: rows by file and kind, rows that cannot be read, lengths in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_recipes.audit.excerpts import excerpt
+from data_recipes.audit.model import FACT, Bars, Context, Finding, Place, Row, counted
+from data_recipes.audit.registry import any_rows, check
+
+SECTION = "Rows"
+# Reasons of the reader that are reported by the check that looks for the same fault in rows that can be read.
+CLAIMED = {
+    "empty-text": "empty-answers", "bad-encoding": "encoding", "identical-pair": "identical-pairs",
+    "bad-order": "turns", "bad-role": "turns", "bad-tool-call": "turns", "prompt-conflict": "turns",
+}
+EDGES = (0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+@check("rows", "Rows", SECTION, why="A source that is much larger than the others is what the model learns.",
+       mend="mix: weights of the sources", needs=any_rows)
+def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
+    """Rows by part, source and kind."""
+    sources = Counter(f"{row.source} ({row.part})" for row in rows)
+    kinds = Counter(type(row.record).__name__.lower() for row in rows)
+    said = ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items()))
+    return Finding("rows", "Rows", FACT, f"{said}.", len(rows), len(rows) + len(context.refused),
+                   bars=(Bars("rows by source", tuple(sources.most_common(20))),))
+
+
+@check("unreadable", "Rows that cannot be read", SECTION, why="A stage stops at them, or drops them with a count.",
+       mend="mend the file; build drops them with their reason in its ledger")
+def unreadable(rows: Sequence[Row], context: Context) -> Finding:
+    """Rows that the strict reader refused, by reason, less those that another check reports."""
+    places = refusals(context, "unreadable")
+    reasons = Counter(place.note.partition(":")[0] for place in places)
+    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "Every row can be read"
+    return counted("unreadable", "Rows that cannot be read", f"{said}.", places, len(rows) + len(context.refused))
+
+
+@check("lengths", "Lengths in words", SECTION, needs=any_rows,
+       why="Very short answers teach the model to be curt; very long ones are cut at the stage's maximum.",
+       mend="filter: words")
+def lengths(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
+    """Quantiles of prompts and answers, and how many there are of each length."""
+    words = {"prompts": [len(row.prompt.split()) for row in rows if row.prompt],
+             "answers": [len(text.split()) for row in rows for text in row.answers.values()]}
+    said = "; ".join(f"{name}: {quantiles(counts)}" for name, counts in words.items() if counts)
+    bars = tuple(Bars(f"words of {name}", histogram(counts)) for name, counts in words.items() if counts)
+    yield Finding("lengths", "Lengths in words", FACT, f"{said}.", bars=bars)
+
+
+def refusals(context: Context, name: str) -> list[Place]:
+    """The rows refused by the reader that one check is to report."""
+    return [Place(row.where, f"{row.reason}: {row.detail}", excerpt(str(row.row or "")))
+            for row in context.refused if CLAIMED.get(row.reason, "unreadable") == name]
+
+
+def quantiles(counts: Sequence[int]) -> str:
+    """Five quantiles in words."""
+    low, quarter, half, most, top = (round(float(value)) for value in np.quantile(counts, (0.05, 0.25, 0.5, 0.75, 0.95)))
+    return f"half have {quarter:,} to {most:,} (median {half:,}), nine in ten {low:,} to {top:,}, the longest {max(counts):,}"
+
+
+def histogram(counts: Sequence[int], edges: tuple[int, ...] = EDGES) -> tuple[tuple[str, int], ...]:
+    """How many lie between each two edges."""
+    found, _ = np.histogram(counts, [*edges, np.inf])
+    names = [f"{low:,} to {high - 1:,}" for low, high in zip(edges, edges[1:], strict=False)] + [f"{edges[-1]:,} or more"]
+    return tuple((name, int(count)) for name, count in zip(names, found, strict=True) if count)
