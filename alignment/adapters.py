@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from alignment import added_tokens
 
 FULL = "full"
 TRUNK_TASK, HEAD_TASK = "CAUSAL_LM", "SEQ_CLS"
+HEADS = ("score", "classifier")  # what transformers calls the scoring head of decoders, and of encoders
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,34 @@ def pin_reference(model: PeftModel) -> str:
     return state_hash(adapter_state(model, "ref"))
 
 
+def add_role(model: PeftModel, name: str, config: PeftConfig, state: dict[str, torch.Tensor]) -> None:
+    """Adds adapter `name` with the values of `state` beside those that are there, as part of a causal model.
+
+    The config of a reward run's adapter names a score head that a causal model has not: heads of roles are kept outside.
+
+    Raises:
+        Failed: a tensor found no place. Refused: the adapter is of another PEFT type than the first one.
+    """
+    if config.peft_type != model.peft_config["default"].peft_type:
+        raise Refused(
+            f"the adapters are of two kinds, {model.peft_config['default'].peft_type.value} and {config.peft_type.value}",
+            where=f"adapter '{name}'",
+            expected="one kind for all roles on one base",
+            do="Train both runs with the same adapter.kind.",
+        )
+    config = copy.deepcopy(config)
+    config.task_type, config.modules_to_save, config.inference_mode = TRUNK_TASK, None, False
+    model.add_adapter(name, config)
+    put_adapter(model, state, name)
+
+
+def split_head(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+    """A reward run's adapter as (trunk's tensors, weight of its score head or None)."""
+    heads = [key for key in state if key.endswith(tuple(f".{name}.weight" for name in HEADS))]
+    trunk = {key: value for key, value in state.items() if key not in heads}
+    return trunk, state[heads[0]] if heads else None
+
+
 def float_head(model: torch.nn.Module) -> torch.nn.Parameter:
     """Makes the trained score head float32, whatever the base's dtype, and returns its weight.
 
@@ -180,7 +210,7 @@ def float_head(model: torch.nn.Module) -> torch.nn.Parameter:
 
 def head_name(model: torch.nn.Module) -> str:
     """Name of the scoring head's module: `score` for decoders, `classifier` for encoders."""
-    for name in ("score", "classifier"):
+    for name in HEADS:
         if isinstance(getattr(model, name, None), torch.nn.Module):
             return name
     raise Refused(

@@ -1,6 +1,6 @@
 """The stages from Python: the same checks and the same results as the command line.
 
-    from alignment import sft, reward_model, dpo
+    from alignment import sft, reward_model, dpo, ppo
     sft(model="Qwen/Qwen3-0.6B", data="support.jsonl", output="runs/sft", settings={"training.epochs": 2})
 """
 
@@ -19,8 +19,8 @@ from alignment.config import load
 
 def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list[str] | None = None, output: str | Path,
          config: str | Path | None = None, settings: Mapping[str, Any] | None = None, restart: bool = False,
-         dry_run: bool = False, ui: Ui | None = None) -> dict[str, Any]:
-    nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data)}
+         dry_run: bool = False, ui: Ui | None = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data), **(more or {})}
     # as `--set` takes them, so that None says null there
     sets = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
     loaded = load(stage, config, sets, nouns)
@@ -53,3 +53,9 @@ def reward_model(**options: Any) -> dict[str, Any]:
 def dpo(**options: Any) -> dict[str, Any]:
     """Direct preference optimisation; arguments as for `sft`."""
     return _run("dpo", **options)
+
+
+def ppo(*, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Any) -> dict[str, Any]:
+    """PPO with a critic; arguments as for `sft`, and what rewards an answer: runs, folders, hub ids or `module:function`."""
+    nouns = {"ppo.reward": _texts(reward), "ppo.gold": None if gold is None else str(gold)}
+    return _run("ppo", more={key: value for key, value in nouns.items() if value is not None}, **options)

@@ -27,6 +27,7 @@ from alignment.training.signals import Signals, caught
 NOT_COMPARED = {
     "model": {"path", "base"},
     "data": {"train", "validation", "tools"},
+    "ppo": {"reward", "gold"},
     "training": {"save_every", "keep_checkpoints"},
 }
 
@@ -93,12 +94,14 @@ def work(stage: str, kind: str, tune: Callable[[Job], dict], config, output: Pat
 
 @contextlib.contextmanager
 def begin(
-    stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], restart=False, dry_run=False, ui=None
+    stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], rewards=(), restart=False, dry_run=False,
+    ui=None,
 ):
     """Opens a stage's job; yields it, and writes how it ended into the manifest.
 
     Args:
         stage: name of the stage. kind: kind of rows it reads. parents: stages whose runs it may build on.
+        rewards: (role, `alignment.rewards.RewardSource`) of a stage that is told what is good.
     """
     output, ui = Path(output), ui or Ui(quiet=True)
     if not processes.is_first():
@@ -107,8 +110,11 @@ def begin(
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
         rows = read_rows(config.data, kind, seed=config.training.seed, private=None if dry_run else output / PRIVATE)
-        job = Job(stage, config, output, source, rows, _parents(parent, output), {}, signals, ui, dry_run)
+        entries = _parents(parent, output) + [entry for role, reward in rewards for entry in reward.parent(role, output)]
+        job = Job(stage, config, output, source, rows, entries, {}, signals, ui, dry_run)
         job.request = make_request(stage, config, source, parent, rows)
+        if rewards:
+            job.request["rewards"] = [[role, reward.identity()] for role, reward in rewards]
         if dry_run:
             yield job
             return

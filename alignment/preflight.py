@@ -26,6 +26,8 @@ def check(config: StageConfig, output: Path) -> None:
         check_data(config.data.validation, config.origin("data.validation") or "--validation")
     if config.data.tools and not Path(config.data.tools).expanduser().is_file():
         raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
+    if config.stage == "ppo" and not config.ppo.reward:
+        raise Refused("no reward was named", where="--reward", expected="a reward run, or module:function")
     if output.exists() and not output.is_dir():
         raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
     for source in (model, base):  # last: it may ask the hub

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,8 +29,12 @@ PROBES = 4  # rows on which a model read back is compared
 STAGING = ".result"
 
 
-def finish(session: Session, trainer, train: Rendered) -> dict:
-    """Saves, reads back, compares; moves the files in by rename; writes `completed` last."""
+def finish(session: Session, trainer, train: Rendered, also: Callable[[object, Path], dict] | None = None) -> dict:
+    """Saves, reads back, compares; moves the files in by rename; writes `completed` last.
+
+    also: a stage's own part, called with the model and the folder that the files are gathered in; what it gives goes into the
+    manifest.
+    """
     job = session.job
     # accelerate leaves its autocast around `forward` otherwise, and the model would be compared in another precision
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
@@ -98,13 +104,16 @@ def probe_rows(train: Rendered) -> list[list[int]]:
     return [[token for part in parts for token in part[i].tolist()] for i in range(min(PROBES, len(train)))]
 
 
-def publish_result(session: Session, trainer, model, train: Rendered) -> None:
+def publish_result(session: Session, trainer, model, train: Rendered, also=None) -> None:
     """Proves the saved files, renames them into the run and writes the manifest's last state."""
     run, staging = session.job.run, session.job.run.path / STAGING
     distance = prove(session, model, staging, probe_rows(train))
     write_text(run.path / "config.yaml", _yaml(session.config.resolved()))
-    for file in sorted(staging.iterdir()):
-        move_in(file, run.path / file.name)
+    own = also(model, staging) if also else {}
+    for item in sorted(staging.iterdir()):
+        if item.is_dir():
+            shutil.rmtree(run.path / item.name, ignore_errors=True)  # of a run that was killed at this very place
+        move_in(item, run.path / item.name)
     staging.rmdir()
     run.manifest.update(
         adapter=adapters.describe(model),
@@ -114,6 +123,7 @@ def publish_result(session: Session, trainer, model, train: Rendered) -> None:
         content_hash=content_hash(run.path),
         adapter_lineage=lineage_of(session),
         stopped_by=None,
+        **own,
     )
     write_text(run.path / "README.md", model_card(run.manifest))
     run.write(state="completed")

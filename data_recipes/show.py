@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text as RichText
 
-from data_recipes.records import Comparison
+from data_recipes.records import Comparison, Prompt
 
 TRAINED, OPEN, CLOSE = "bold green", "«", "»"
 COLUMNS = (("rows", "rows"), ("tokens", "tokens"), ("trained", "trained tokens"), ("truncated", "truncated"))
@@ -62,6 +62,11 @@ def row_text(renderer, record) -> RowText:
         for name, ids in (("chosen", pair.chosen_ids), ("rejected", pair.rejected_ids)):
             shown.text.append(f"\n[{name}]\n", "dim")
             shown.add(tokenizer, ids, [True] * len(ids))
+        return shown
+    if isinstance(record, Prompt):
+        ids = renderer.prompt(record.messages, record.tools)
+        shown.add(tokenizer, ids, [False] * len(ids))
+        shown.text.append("\n[the policy answers here]", "dim")
         return shown
     row = renderer.demonstration(record)
     shown.add(tokenizer, row.input_ids, row.trained)

@@ -88,7 +88,7 @@ class Rule:
                 where=f"--reward {self.name}, {row}",
                 do="Mend the rule; --debug shows where it raised",
             ) from cause
-        return checked(values, completions, name=f"--reward {self.name}")
+        return checked(values, completions, name=f"--reward {self.name}", rows=columns.get("where"))
 
     def _raising_row(self, prompts, completions, columns: dict, error: Exception) -> tuple[str, Exception]:
         """Which row alone makes the rule raise, and how; rules take batches, so the batch's error does not say."""
@@ -97,12 +97,19 @@ class Rule:
             try:
                 self.function(prompts=[prompts[index]], completions=[completions[index]], **one)
             except Exception as alone:
-                return f"row {index + 1} ({shortened(completions[index])})", alone
+                return row_name(index, completions[index], columns.get("where")), alone
         return "on the whole batch, on no row alone", error
 
 
-def checked(values: Any, completions: list, *, name: str) -> list[float]:
+def row_name(index: int, completion: Any, rows: list[str] | None) -> str:
+    """How an error names one answer: by its row in the data where that is known, and how it begins."""
+    return f"{rows[index] if rows else f'row {index + 1}'} ({shortened(completion)})"
+
+
+def checked(values: Any, completions: list, *, name: str, rows: list[str] | None = None) -> list[float]:
     """The scores as floats.
+
+    rows: where each answer's prompt stands in the data, for errors.
 
     Raises:
         Failed: not one finite number for each completion; the row is named.
@@ -117,10 +124,11 @@ def checked(values: Any, completions: list, *, name: str) -> list[float]:
             where=name,
             expected="one number a completion",
         )
-    return [_number(value, index, completions[index], name) for index, value in enumerate(values)]
+    named = [row_name(index, completion, rows) for index, completion in enumerate(completions)]
+    return [_number(value, row, name) for value, row in zip(values, named, strict=True)]
 
 
-def _number(value: Any, index: int, completion: Any, name: str) -> float:
+def _number(value: Any, row: str, name: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -128,7 +136,7 @@ def _number(value: Any, index: int, completion: Any, name: str) -> float:
     if not math.isfinite(number):
         raise Failed(
             f"the score is {value!r}",
-            where=f"{name}, row {index + 1} ({shortened(completion)})",
+            where=f"{name}, {row}",
             expected="a finite number",
         )
     return number

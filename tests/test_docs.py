@@ -29,7 +29,9 @@ from tests import docs_pages as pages
 from tests.docs_pages import PAGES, ROOT, Block
 
 OURS = ("alignment", "reward", "data_recipes")
-RUN_ON = ("first-hour.md", "sft.md", "reward.md", "dpo.md", "data-formats.md")
+RUN_ON = ("first-hour.md", "sft.md", "reward.md", "dpo.md", "ppo.md", "data-formats.md")
+SHORT_ROLLOUTS = [word for key in ("rollout_size=8", "max_new_tokens=8", "eval_rows=4", "normalise=running")
+                  for word in ("--set", f"ppo.{key}")]
 HUB_MODELS = re.compile(r"^Qwen/[\w.-]+$")
 MAIN_SETTINGS = {
     "sft": ["data.max_length", "data.validation_share", "data.train_on", "adapter.kind", "adapter.rank", "adapter.alpha",
@@ -40,6 +42,13 @@ MAIN_SETTINGS = {
     "dpo": ["data.max_length", "data.validation_share", "adapter.on_parent", "training.learning_rate", "training.epochs",
             "training.batch_size", "training.warmup", "dpo.beta", "dpo.loss_type", "dpo.loss_weights",
             "dpo.label_smoothing", "dpo.precompute_reference"],
+    "ppo": ["data.max_length", "training.learning_rate", "training.epochs", "training.batch_size", "training.eval_every",
+            "ppo.reward", "ppo.weights", "ppo.combine", "ppo.gold", "ppo.normalise", "ppo.reward_clip", "ppo.whiten_rewards",
+            "ppo.missing_stop", "ppo.missing_stop_value", "ppo.kl_coefficient", "ppo.kl_estimator", "ppo.kl_in",
+            "ppo.kl_target", "ppo.kl_stop", "ppo.kl_budget", "ppo.keep", "ppo.rollout_size", "ppo.samples",
+            "ppo.update_epochs", "ppo.max_new_tokens", "ppo.temperature", "ppo.gamma", "ppo.gae_lambda",
+            "ppo.whiten_advantages", "ppo.clip", "ppo.value_clip", "ppo.value_coefficient", "ppo.entropy_coefficient",
+            "ppo.critic", "ppo.critic_start", "ppo.critic_learning_rate", "ppo.critic_warmup", "ppo.eval_rows"],
 }
 
 
@@ -249,7 +258,7 @@ def test_the_commands_that_are_marked_really_run(tmp_path, monkeypatch, capsys):
         assert code == 0, f"align {' '.join(arguments)}\n{capsys.readouterr().err[-2000:]}"
     assert (tmp_path / "runs" / "dpo" / "private" / "report.html").is_file()
     assert not (tmp_path / "runs" / "plan").exists()
-    check_manifest_keys(tmp_path / "runs" / "dpo")
+    check_manifest_keys(tmp_path / "runs" / "ppo")
     for stage in STAGES:
         check_figures(stage, tmp_path / "runs" / stage)
 
@@ -286,6 +295,8 @@ def fitted(line: list[str]) -> list[str]:
     line = ["base" if HUB_MODELS.match(word) else word for word in line]
     if line[0] in {*STAGES}:
         line += ["--set", "hardware.threads=1"]
+    if line[0] == "ppo":
+        line += ["--max-steps", "4", "--batch-size", "4", *SHORT_ROLLOUTS]
     return [*line, "--max-new-tokens", "8"] if line[0] == "eval" and "prompts.jsonl" in line else line
 
 

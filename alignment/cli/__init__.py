@@ -24,6 +24,7 @@ ENTRIES: dict[str, Entry] = {
     "sft": Entry("alignment.cli.train", "sft_command", TRAIN, "Tune a model on demonstrations."),
     "reward": Entry("alignment.cli.train", "reward_command", TRAIN, "Train a reward model on preference pairs."),
     "dpo": Entry("alignment.cli.train", "dpo_command", TRAIN, "Tune a policy on preference pairs."),
+    "ppo": Entry("alignment.cli.train", "ppo_command", TRAIN, "Tune a policy on a reward, with a critic."),
     "eval": Entry("alignment.cli.evaluate", "eval_command", LOOK, "Measure runs on held-out rows, with intervals."),
     "report": Entry("alignment.cli.evaluate", "report_command", LOOK, "Write a run's page of curves and samples."),
     "chat": Entry("alignment.cli.generate", "chat_command", LOOK, "Talk to a model."),

@@ -10,7 +10,7 @@ import click
 
 from alignment.cli.commands import Command, group, output_options
 
-STAGES = ("sft", "reward", "dpo")
+STAGES = ("sft", "reward", "dpo", "ppo")
 
 
 @group("config", example="""

@@ -1,4 +1,4 @@
-"""`align sft`, `align reward`, `align dpo`: parse, check lightly, call the stage, print."""
+"""`align sft`, `align reward`, `align dpo`, `align ppo`: parse, check lightly, call the stage, print."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _python_name(key: str) -> str:
 def _nouns(options: dict[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of the flags that were given."""
     flags = {key: options[_python_name(key)] for _, key, _, _ in SHORT_FLAGS}
-    return {"model.path": options["model"], "data.train": list(options["data"]) or None, **flags}
+    own = {"ppo.reward": list(options.get("reward", ())) or None, "ppo.gold": options.get("gold")}
+    given = {key: value for key, value in own.items() if value is not None}
+    return {"model.path": options["model"], "data.train": list(options["data"]) or None, **flags, **given}
 
 
 def run_stage(stage: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -117,3 +119,23 @@ def dpo_command(**options: Any) -> dict[str, Any]:
     The reference is the parent policy itself, frozen and pinned by its hash.
     """
     return run_stage("dpo", options)
+
+
+@command("ppo", example="""
+align ppo --model runs/sft --reward runs/reward --data prompts.jsonl --output runs/ppo
+align ppo --model runs/sft --reward mypackage.rules:polite --data prompts.jsonl --output runs/ppo
+align ppo --model runs/sft --reward runs/reward --gold my_rules:correct --data prompts.jsonl --output runs/ppo
+""")
+@click.option("--reward", metavar="RUN|DIR|HUB|MODULE:FUNCTION", multiple=True,
+              help="What is maximised; may be given several times (ppo.weights, ppo.combine).")
+@click.option("--gold", metavar="RUN|DIR|HUB|MODULE:FUNCTION",
+              help="A second reward, measured on held-out prompts and never trained on; it decides what is kept.")
+@stage_options
+@output_options
+def ppo_command(**options: Any) -> dict[str, Any]:
+    """Tune a policy on a reward by PPO with a critic.
+
+    Policy, reference, critic and reward model share one base. The weights that are best on held-out prompts become the
+    result; the critic lies under critic/.
+    """
+    return run_stage("ppo", options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-STAGES = ("sft", "reward", "dpo")
+STAGES = ("sft", "reward", "dpo", "ppo")
 
 
 class Default(NamedTuple):
@@ -25,6 +25,8 @@ QLORA = "QLoRA, Dettmers et al. 2023, table 9"
 REGRET = "LoRA Without Regret, Schulman et al. 2025: ten times the rate of full tuning"
 INSTRUCT = "InstructGPT, Ouyang et al. 2022, appendix C"
 DPO_PAPER = "DPO, Rafailov et al. 2023, appendix B"
+PPO_DETAILS = "The N implementation details of RLHF with PPO, Huang et al. 2024"
+STIENNON = "Learning to summarize, Stiennon et al. 2020, appendix B.1"
 TULU = "Tulu 3, Lambert et al. 2024, table of DPO settings"
 
 LEARNING_RATES: dict[tuple[str, str], Default] = {
@@ -34,6 +36,8 @@ LEARNING_RATES: dict[tuple[str, str], Default] = {
     ("reward", "full"): Default(1e-5, f"{TRL_REWARD}; {INSTRUCT} (9e-6)"),
     ("dpo", "adapter"): Default(5e-6, f"{TRL_DPO}; alignment-handbook, recipe zephyr-7b-dpo-qlora"),
     ("dpo", "full"): Default(5e-7, f"{TRL_DPO}; {TULU}; alignment-handbook, recipe zephyr-7b-beta"),
+    ("ppo", "adapter"): Default(1e-5, f"{REGRET}, of full tuning's rate"),
+    ("ppo", "full"): Default(1e-6, "transformers' GRPO default in TRL; of the order of InstructGPT's 9.65e-6 at batches of 512"),
 }
 
 BY_STAGE: dict[tuple[str, str], Default] = {
@@ -43,6 +47,14 @@ BY_STAGE: dict[tuple[str, str], Default] = {
     ("sft", "training.batch_size"): Default(16, f"{QLORA}; LoRA loses by batches of many hundreds (Schulman et al.)"),
     ("reward", "training.batch_size"): Default(64, INSTRUCT),
     ("dpo", "training.batch_size"): Default(64, DPO_PAPER),
+    ("ppo", "training.epochs"): Default(1.0, "a choice: one pass over the prompts"),
+    ("ppo", "training.batch_size"): Default(64, f"{INSTRUCT}: minibatches of 64"),
+    ("ppo", "ppo.rollout_size"): Default(256, "a choice: InstructGPT's 512 halved, for smaller machines"),
+    ("ppo", "ppo.update_epochs"): Default(2, "a choice between InstructGPT's 1 and the 4 of Stiennon et al. 2020"),
+    ("ppo", "ppo.kl_coefficient"): Default(0.05, STIENNON),
+    ("ppo", "ppo.gae_lambda"): Default(0.95, f"{STIENNON}; {PPO_DETAILS}"),
+    ("ppo", "ppo.clip"): Default(0.2, "PPO, Schulman et al. 2017, table 3"),
+    ("ppo", "ppo.value_clip"): Default(0.2, f"{STIENNON}; {PPO_DETAILS}"),
 }
 
 EVERYWHERE: dict[str, str] = {

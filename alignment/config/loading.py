@@ -32,6 +32,8 @@ FLAGS: dict[str, str] = {
     "training.max_steps": "--max-steps",
     "training.batch_size": "--batch-size",
     "training.seed": "--seed",
+    "ppo.reward": "--reward",
+    "ppo.gold": "--gold",
 }
 Tree = dict[str, Any]
 Origins = dict[str, str]
@@ -43,7 +45,7 @@ def load(
     """Reads a stage's settings.
 
     Args:
-        stage: `sft`, `reward` or `dpo`.
+        stage: `sft`, `reward`, `dpo` or `ppo`.
         config_path: YAML file of sections.
         sets: texts `section.key=value`, the value in YAML.
         nouns: dotted key -> value from the command line's own flags; None values are left out.
@@ -216,6 +218,27 @@ def _check_together(config: StageConfig) -> None:
     weights = config.dpo.loss_weights if config.stage == "dpo" else None
     if weights and len(weights) != len(config.dpo.loss_type):
         _contradiction(config, "dpo.loss_weights", f"{len(config.dpo.loss_type)} losses, but {len(weights)} weights")
+    if config.stage == "ppo":
+        _check_ppo(config)
+
+
+def _check_ppo(config: StageConfig) -> None:
+    """Settings of `align ppo` that contradict each other."""
+    ppo, batch = config.ppo, config.training.batch_size
+    if ppo.rollout_size % batch:
+        _contradiction(config, "ppo.rollout_size", f"{ppo.rollout_size} is no multiple of training.batch_size, {batch}")
+    if ppo.rollout_size % ppo.samples:
+        _contradiction(config, "ppo.samples", f"ppo.rollout_size is no multiple of {ppo.samples}")
+    if ppo.weights and ppo.reward and len(ppo.weights) != len(ppo.reward):
+        _contradiction(config, "ppo.weights", f"{len(ppo.reward)} rewards, but {len(ppo.weights)} weights")
+    if ppo.weights and ppo.combine in ("minimum", "lower"):
+        _contradiction(config, "ppo.weights", f"combine: {ppo.combine} takes no weights")
+    if ppo.kl_in == "loss" and ppo.kl_estimator == "k1":
+        _contradiction(config, "ppo.kl_estimator", "the gradient of k1 in a loss is 0 in the mean; k2 or k3 has one")
+    if ppo.kl_target and not ppo.kl_coefficient:
+        _contradiction(config, "ppo.kl_target", "a coefficient of 0 stays 0 however it is steered")
+    if ppo.critic == "head" and ppo.critic_start == "reward":
+        _contradiction(config, "ppo.critic_start", "a head on the policy's trunk starts from the policy")
 
 
 def _changed(config: StageConfig, key: str) -> bool:

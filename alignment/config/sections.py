@@ -202,6 +202,115 @@ class Dpo(Section):
     precompute_reference: Switch = Field(False, description="score the reference once before training, then forget it")
 
 
+class PpoTraining(PairTraining):
+    """One pass over the prompts; a row is an answer."""
+
+    max_grad_norm: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        1.0, description="gradients of policy and critic are each clipped to this norm"
+    )
+    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
+        BY_STAGE["ppo", "training.batch_size"].value, description="answers an optimizer step (a minibatch), over all devices"
+    )
+    eval_every: Annotated[int, Field(ge=1), AsWhole] | None = Field(
+        None, description="optimizer steps between evaluations; null: eight times a run"
+    )
+    warmup: Annotated[float, Field(ge=0.0), AsNumber] = Field(
+        0.0, description="below 1 a share of the steps, otherwise a number of steps"
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field("linear", description="learning rate after the warm-up")
+
+
+class Ppo(Section):
+    """The PPO stage's own settings."""
+
+    reward: Names = Field(
+        [], description="what is maximised: reward runs, folders, hub ids or module:function; the same as --reward"
+    )
+    weights: Annotated[list[Annotated[float, AsNumber]], Several] | None = Field(
+        None, description="weight of each reward, if several"
+    )
+    combine: Literal["sum", "mean", "minimum", "lower"] = Field(
+        "sum", description="several rewards into one; lower: mean minus `deviations` standard deviations over them"
+    )
+    deviations: Annotated[float, Field(ge=0.0), AsNumber] = Field(
+        1.0, description="standard deviations taken off by combine: lower"
+    )
+    gold: str | None = Field(
+        None, description="a second reward, measured on held-out prompts and never trained on; the same as --gold"
+    )
+    normalise: Literal["none", "running", "calibration"] = Field(
+        "calibration", description="scale of the score: as it is, running statistics, or the reward run's held-out scores"
+    )
+    reward_clip: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="scores are clipped to plus and minus this, after normalising"
+    )
+    whiten_rewards: Switch = Field(False, description="divide the shaped rewards by their deviation in each rollout")
+    missing_stop: Literal["none", "subtract", "replace"] = Field(
+        "subtract", description="score of an answer that ran into max_new_tokens"
+    )
+    missing_stop_value: Annotated[float, AsNumber] = Field(
+        1.0, description="what is subtracted from such a score, or put in its place"
+    )
+    kl_coefficient: Annotated[float, Field(ge=0.0), AsNumber] = Field(
+        BY_STAGE["ppo", "ppo.kl_coefficient"].value, description="weight of the KL from the reference"
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="estimator of the KL (Schulman 2020)")
+    kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL acts: in each action's reward, or in the loss")
+    kl_target: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="steer the coefficient so that an answer's KL comes to this, in nats"
+    )
+    kl_horizon: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        10000.0, description="answers over which the steering acts (Ziegler et al. 2019)"
+    )
+    kl_stop: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="end a rollout's updates once the policy's KL from its beginning passes this, in nats a token"
+    )
+    kl_budget: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="without gold, the kept checkpoint has at most this KL from the reference, in nats an answer"
+    )
+    keep: Literal["best", "last"] = Field("best", description="which checkpoint becomes the result")
+    rollout_size: Annotated[int, Field(ge=1), AsWhole] = Field(
+        BY_STAGE["ppo", "ppo.rollout_size"].value, description="answers a rollout, a multiple of training.batch_size"
+    )
+    samples: Annotated[int, Field(ge=1), AsWhole] = Field(1, description="answers a prompt in a rollout")
+    update_epochs: Annotated[int, Field(ge=1), AsWhole] = Field(
+        BY_STAGE["ppo", "ppo.update_epochs"].value, description="passes over a rollout"
+    )
+    max_new_tokens: Annotated[int, Field(ge=1), AsWhole] = Field(128, description="longest answer in tokens")
+    temperature: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        1.0, description="sampling temperature; log-probabilities are taken at the same"
+    )
+    generation_batch: Annotated[int, Field(ge=1), AsWhole] = Field(64, description="answers sampled at once in one process")
+    gamma: Annotated[float, Field(gt=0.0, le=1.0), AsNumber] = Field(1.0, description="discount a token")
+    gae_lambda: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(
+        BY_STAGE["ppo", "ppo.gae_lambda"].value, description="lambda of the generalised advantages"
+    )
+    whiten_advantages: Switch = Field(True, description="advantages of a rollout with mean 0 and deviation 1")
+    clip: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        BY_STAGE["ppo", "ppo.clip"].value, description="the ratio's clipping range"
+    )
+    value_clip: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        BY_STAGE["ppo", "ppo.value_clip"].value, description="range in which the value may move a rollout; null: any"
+    )
+    value_coefficient: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        1.0, description="weight of the value loss; 0.1 is usual with critic: head"
+    )
+    entropy_coefficient: Annotated[float, Field(ge=0.0), AsNumber] = Field(0.0, description="weight of the entropy bonus")
+    critic: Literal["adapter", "head"] = Field(
+        "adapter", description="the critic has an adapter of its own, or only a head on the policy's trunk"
+    )
+    critic_start: Literal["auto", "reward", "policy"] = Field(
+        "auto", description="where the critic begins: the reward run if it shares the base, or the policy with a zero head"
+    )
+    critic_learning_rate: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="the critic's peak learning rate; null: training.learning_rate"
+    )
+    critic_warmup: Annotated[int, Field(ge=0), AsWhole] = Field(
+        0, description="rollouts in which the critic alone is trained and the policy stands still"
+    )
+    eval_rows: Annotated[int, Field(ge=1), AsWhole] = Field(128, description="held-out prompts answered at each evaluation")
+
+
 class StageConfig(Section):
     """What all stages share. Made by `alignment.config.load`, which also knows where each value came from."""
 
@@ -219,7 +328,7 @@ class StageConfig(Section):
 
     @property
     def stage(self) -> str:
-        """`sft`, `reward` or `dpo`."""
+        """`sft`, `reward`, `dpo` or `ppo`."""
         return self._stage
 
     def given(self, key: str) -> bool:
@@ -258,4 +367,12 @@ class DpoConfig(StageConfig):
     dpo: Dpo = Field(default_factory=Dpo, description="the DPO stage's own")
 
 
-CONFIGS: dict[str, type[StageConfig]] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig}
+class PpoConfig(StageConfig):
+    """`align ppo`."""
+
+    adapter: PairAdapter = Field(default_factory=PairAdapter, description="what is trained on top of the base")
+    training: PpoTraining = Field(default_factory=PpoTraining, description="how long, how fast, in what steps")
+    ppo: Ppo = Field(default_factory=Ppo, description="the PPO stage's own")
+
+
+CONFIGS: dict[str, type[StageConfig]] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig, "ppo": PpoConfig}

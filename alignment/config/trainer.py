@@ -1,6 +1,6 @@
 """The `trainer:` section: TRL's own argument names, checked without importing TRL.
 
-The names and types of TRL's three configs lie in `trainer_fields.json`, written by
+The names and types of TRL's configs lie in `trainer_fields.json`, written by
 `python -m alignment.config.trainer_table`; a test compares the file with the TRL that is installed. `OWNED` lists the
 arguments the suite sets itself, each with the key (or the reason) that stands in its place.
 """
@@ -97,7 +97,36 @@ OWNED: dict[str, str] = {
                     _LAUNCHED),
 }
 # DPO's loss has a key of its own; supervised tuning's (nll, dft, chunked_nll) passes through.
-OWNED_BY_STAGE: dict[tuple[str, str], str] = {("dpo", "loss_type"): "dpo.loss_type"}
+_GROUPS = "align ppo has a critic in place of GRPO's groups; see the ppo: section"
+_SAMPLED = "answers are drawn from the very distribution that is scored; only ppo.temperature changes both"
+OWNED_BY_STAGE: dict[tuple[str, str], str] = {
+    ("dpo", "loss_type"): "dpo.loss_type",
+    **{("ppo", name): instead for name, instead in {
+        "num_generations": "ppo.samples",
+        "num_generations_eval": "ppo.samples",
+        "max_completion_length": "ppo.max_new_tokens",
+        "generation_batch_size": "ppo.rollout_size",
+        "steps_per_generation": "ppo.rollout_size",
+        "num_iterations": "ppo.update_epochs",
+        "temperature": "ppo.temperature",
+        "beta": "ppo.kl_coefficient",
+        "epsilon": "ppo.clip",
+        "entropy_coef": "ppo.entropy_coefficient",
+        "reward_weights": "ppo.weights",
+        "disable_dropout": "dropout is off in every role: the first ratio is exactly 1 only so",
+        "chat_template_kwargs": _RENDERED,
+        "log_completions": "answers of each evaluation are in private/completions.jsonl",
+        **dict.fromkeys(["top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs"], _SAMPLED),
+        **dict.fromkeys(
+            ["epsilon_high", "delta", "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos",
+             "vespo_k_neg", "vespo_lambda_neg", "importance_sampling_level", "multi_objective_aggregation",
+             "scale_rewards", "loss_type", "mask_truncated_completions", "top_entropy_quantile",
+             "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target",
+             "off_policy_mask_threshold", "use_bias_correction_kl", "router_aux_loss_coef", "log_multimodal",
+             "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo", "max_tool_calling_iterations",
+             "use_transformers_paged", "vllm_importance_sampling_cap", "use_liger_kernel", "liger_kernel_config"], _GROUPS),
+    }.items()},
+}
 
 KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (float, int), "str": (str,), "dict": (dict,), "list": (list,),

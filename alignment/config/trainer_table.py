@@ -19,7 +19,7 @@ def table() -> dict[str, Any]:
     """The table as TRL's installed classes state it; imports TRL."""
     import trl
 
-    classes = {"sft": trl.SFTConfig, "reward": trl.RewardConfig, "dpo": trl.DPOConfig}
+    classes = {"sft": trl.SFTConfig, "reward": trl.RewardConfig, "dpo": trl.DPOConfig, "ppo": trl.GRPOConfig}
     return {"trl": trl.__version__, "stages": {stage: _read(kind) for stage, kind in classes.items()}}
 
 

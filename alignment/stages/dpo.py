@@ -89,6 +89,7 @@ def _trainer(session, plan, train, held_out):
 def _pin(session, trainer) -> None:
     """Makes the reference an exact copy of the parent and records its hash; another one than before is refused."""
     from alignment.adapters import pin_reference
+    from alignment.reference import same_reference
     from alignment.training import processes
 
     if session.full:
@@ -96,7 +97,7 @@ def _pin(session, trainer) -> None:
     else:
         seen = {"kind": "adapter", "hash": pin_reference(trainer.accelerator.unwrap_model(trainer.model))}
     recorded = session.job.run.manifest.setdefault("reference", seen)
-    _same_reference(session, recorded, seen)
+    same_reference(session, recorded, seen)
     if processes.is_first():
         session.job.run.write()
 
@@ -104,18 +105,8 @@ def _pin(session, trainer) -> None:
 def _check_pinned(session, trainer) -> None:
     """The reference at the end is the one of the beginning: neither training nor a resume touched it."""
     from alignment.adapters import adapter_state, state_hash
+    from alignment.reference import same_reference
 
     if not session.full:
         state = adapter_state(trainer.accelerator.unwrap_model(trainer.model), "ref")
-        _same_reference(session, session.job.run.manifest["reference"], {"kind": "adapter", "hash": state_hash(state)})
-
-
-def _same_reference(session, recorded: dict, seen: dict) -> None:
-    from data_recipes.errors import Failed
-
-    if recorded != seen:
-        raise Failed(
-            "the reference is not the one this run began with",
-            where=str(session.job.run.path),
-            expected=f"{recorded['hash'][:12]}, found {seen['hash'][:12]}",
-        )
+        same_reference(session, session.job.run.manifest["reference"], {"kind": "adapter", "hash": state_hash(state)})

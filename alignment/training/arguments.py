@@ -18,16 +18,25 @@ def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> 
             else {"eval_strategy": "steps", "eval_steps": training.eval_every}
         )
     return {
+        **owned_of(session, plan, None if config.trainer.get("packing") else total_steps(session, len(train))),
+        "max_steps": training.max_steps or -1,
+        "max_length": None,
+        **evaluation,
+    }
+
+
+def owned_of(session: Session, plan: Plan, steps: int | None) -> dict:
+    """Those of a stage that counts its own steps; None where only the trainer will know them (packing)."""
+    config, training = session.config, session.config.training
+    return {
         "output_dir": str(session.job.run.checkpoints),
         "per_device_train_batch_size": plan.micro_batch,
         "per_device_eval_batch_size": plan.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
         "learning_rate": training.learning_rate,
         "num_train_epochs": training.epochs,
-        "max_steps": training.max_steps or -1,
-        "warmup_steps": warmup_steps(
-            training.warmup, None if config.trainer.get("packing") else total_steps(session, len(train))
-        ),
+        "max_steps": steps or -1,
+        "warmup_steps": warmup_steps(training.warmup, steps),
         "lr_scheduler_type": training.schedule,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
@@ -52,8 +61,6 @@ def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> 
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "push_to_hub": False,
-        "max_length": None,
-        **evaluation,
     }
 
 

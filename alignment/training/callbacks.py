@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from data_recipes.errors import Failed
 
-from alignment.invariants import first_batch, noise_of
+from alignment.invariants import noise_of
 from alignment.training.checkpoints import rotate, seal
 from alignment.training.signals import Signals
 
@@ -96,10 +96,10 @@ class SealCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.trainer._total_train_tokens = self.restored.get("tokens", 0)  # TRL starts again at 0
         if "first_rows_loss" in self.restored:
-            same_loss(self.restored["first_rows_loss"], first_rows_loss(self.trainer), self.trainer, self.say)
+            same_loss(self.restored["first_rows_loss"], self.trainer.probe(), self.trainer, self.say)
 
     def on_save(self, args, state, control, **kwargs):
-        loss = first_rows_loss(self.trainer)  # in every process: computing a loss gathers
+        loss = self.trainer.probe()  # in every process: computing a loss gathers
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
@@ -107,11 +107,6 @@ class SealCallback(TrainerCallback):
             seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", counters)
             rotate(folder, self.keep)
         self.trainer.accelerator.wait_for_everyone()
-
-
-def first_rows_loss(trainer) -> float:
-    """Loss on the first rows in evaluation mode; it draws no random number and leaves no trace."""
-    return first_batch(trainer, min(2, len(trainer.train_dataset)))[0]
 
 
 def same_loss(before: float, now: float, trainer, say: Callable[[str], None]) -> None:
@@ -143,9 +138,12 @@ class MetricsCallback(TrainerCallback):
         self.steps.update(state.global_step, {**figures, "memory_bytes": memory_in_use()})
 
     def _speed(self, tokens: float | None) -> float | None:
+        """Tokens a second since the last step that counted any: PPO counts where it makes a rollout."""
+        if tokens is None:
+            return None
         before, self.tokens = self.tokens, tokens
         elapsed, self.clock = time.monotonic() - self.clock, time.monotonic()
-        return None if before is None or tokens is None else round((tokens - before) / max(elapsed, 1e-9), 1)
+        return None if before is None else round((tokens - before) / max(elapsed, 1e-9), 1)
 
 
 def append_metrics(file: Path, row: dict) -> None:

@@ -60,21 +60,15 @@ def _train(session: Session, trainer, train: Rendered):
         job.ui.warn(note)
     start = step_of(checkpoint) if checkpoint else 0
     if processes.is_first():
-        cut_metrics(job.run.metrics_file, start)
+        for file in (job.run.metrics_file, job.run.private / "completions.jsonl"):  # what came before step 0 is made again too
+            cut_metrics(file, start if checkpoint else -1)
     if checkpoint:
         job.ui.say(f"continuing after step {start}")
-    lengths = row_lengths(trainer.train_dataset)
-    uneven = len(lengths) % config.training.batch_size
-    if processes.world() > 1 and uneven:
-        job.ui.warn(
-            f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one"
-        )
-    trainer.order = EpochOrder(
-        lengths, batch=config.training.batch_size, seed=config.training.seed, grouped=config.training.group_by_length
-    )
-    with job.ui.steps(total_steps(session, len(lengths)), start) as steps, job.signals.at_step_end():
+    ordering = [] if trainer.own_clock else [_ordered(session, trainer)]
+    total = trainer.args.max_steps if trainer.args.max_steps > 0 else total_steps(session, len(trainer.train_dataset))
+    with job.ui.steps(total, start) as steps, job.signals.at_step_end():
         for callback in (
-            EpochCallback(trainer.order, steps_per_epoch(session, len(lengths))),
+            *ordering,
             FiniteCallback(trainer, job.run.metrics_file, train.names),
             SignalCallback(job.signals),
             SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}, job.ui.say),
@@ -85,6 +79,20 @@ def _train(session: Session, trainer, train: Rendered):
     if trainer.state.global_step < trainer.state.max_steps:
         job.signals.raise_if_received(where=str(job.run.path), do="The same command continues after the last step.")
     return trainer
+
+
+def _ordered(session: Session, trainer) -> EpochCallback:
+    """Gives the trainer the suite's order of rows, and what tells it the epoch."""
+    lengths, training = row_lengths(trainer.train_dataset), session.config.training
+    uneven = len(lengths) % training.batch_size
+    if processes.world() > 1 and uneven:
+        session.job.ui.warn(
+            f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one"
+        )
+    trainer.order = EpochOrder(
+        lengths, batch=training.batch_size, seed=training.seed, grouped=training.group_by_length
+    )
+    return EpochCallback(trainer.order, steps_per_epoch(session, len(lengths)))
 
 
 def row_lengths(dataset) -> list[int]:

@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
+from alignment.invariants import first_batch
 from alignment.training.label_head import attach_label_head
 
 ROWS = "row_ids"
@@ -36,6 +37,7 @@ class Seams:
     """Mixed into TRL's trainers: our order of rows, row numbers per step, no telemetry, no files of TRL's own."""
 
     order: Sampler | None = None
+    own_clock = False  # whether the trainer itself decides which rows a step trains
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -57,6 +59,10 @@ class Seams:
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs.pop(ROWS, None)
         return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def probe(self) -> float:
+        """Loss on the first rows in evaluation mode: tells a restored model from another, draws nothing, leaves no trace."""
+        return first_batch(self, min(2, len(self.train_dataset)))[0]
 
     def _send_telemetry(self) -> None:
         """Nothing is sent."""

@@ -7,12 +7,12 @@ import os
 import signal
 from pathlib import Path
 
-from alignment import dpo, reward_model, sft
+from alignment import dpo, ppo, reward_model, sft
 from alignment.cli.progress import Steps, Ui
 from data_recipes.files import write_jsonl
 from tests import tiny
 
-STAGES = {"sft": sft, "reward": reward_model, "dpo": dpo}
+STAGES = {"sft": sft, "reward": reward_model, "dpo": dpo, "ppo": ppo}
 # Small, float32, one thread: the same bytes on every machine of one kind.
 QUICK = {
     "training.batch_size": 4,
@@ -27,6 +27,18 @@ QUICK = {
     "hardware.device": "cpu",
     "hardware.micro_batch": 2,
     "training.warmup": 0,
+}
+# Rollouts of 8 answers in two minibatches, twice over: 4 steps each, so that 10 steps end within the third rollout.
+QUICK_PPO = {
+    "training.batch_size": 4,
+    "training.max_steps": 10,
+    "ppo.rollout_size": 8,
+    "ppo.update_epochs": 2,
+    "ppo.max_new_tokens": 6,
+    "ppo.normalise": "running",
+    "ppo.eval_rows": 4,
+    "training.eval_every": 5,
+    "data.validation_share": 0.2,
 }
 
 
@@ -46,6 +58,7 @@ class StoppingUi(Ui):
         class Stopping(Steps):
             def update(self, step, metrics):
                 if step == ui.at:
+                    ui.at = None  # an evaluation logs the same step again
                     os.kill(os.getpid(), ui.number)
 
         return Stopping(total, start, self.clock)
@@ -62,27 +75,35 @@ def world(folder: Path, *, rows: int = 26, model=None) -> dict[str, Path]:
         "sft": folder / "demos.jsonl",
         "reward": folder / "pairs.jsonl",
         "dpo": folder / "pairs.jsonl",
+        "ppo": folder / "demos.jsonl",
     }
 
 
 def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, ui=None, restart=False, **settings):
-    """Runs one stage with the quick settings; dots in names are written as two underscores."""
-    changed = {**QUICK, **{key.replace("__", "."): value for key, value in settings.items()}}
+    """Runs one stage with the quick settings; dots in names are written as two underscores. `reward` and `gold` are PPO's."""
+    nouns = {key: settings.pop(key) for key in ("reward", "gold") if key in settings}
+    quick = {**QUICK, **(QUICK_PPO if stage == "ppo" else {})}
+    changed = {**quick, **{key.replace("__", "."): value for key, value in settings.items()}}
     if changed.get("adapter.kind") == "full":
         del changed["adapter.rank"]  # full tuning has no adapter, and the parent's rank need not be named
     if "training.max_steps" in changed:
         del changed["training.epochs"]
     return STAGES[stage](
-        model=model, data=files[stage], output=output, settings=changed, ui=ui or StoppingUi(), restart=restart
+        model=model, data=files[stage], output=output, settings=changed, ui=ui or StoppingUi(), restart=restart,
+        **nouns,
     )
 
 
 def metrics(run: Path) -> list[dict]:
     """metrics.jsonl less what a clock measured."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.endswith(("_per_second", "runtime"))} for row in rows]
+    timed = ("_per_second", "runtime", "step_time")
+    return [
+        {key: value for key, value in row.items() if not key.endswith(timed) and not key.startswith("seconds/")} for row in rows
+    ]
 
 
 def weights(run: Path) -> dict[str, bytes]:
-    """The bytes of the run's weight files."""
-    return {file.name: file.read_bytes() for file in sorted(run.glob("*.safetensors"))}
+    """The bytes of the run's weight files, the critic's among them."""
+    files = sorted([*run.glob("*.safetensors"), *run.glob("critic/*.safetensors")])
+    return {str(file.relative_to(run)): file.read_bytes() for file in files}

@@ -166,7 +166,7 @@ def test_every_command_has_json_and_debug():
         (["sft"], "align sft"),
         (["sft", "--outptu", "o"], "align sft"),
         (["nothing"], "align"),
-        (["config", "show", "ppo"], "align"),
+        (["config", "show", "pppo"], "align"),
         (["sft", "--output", "o"], "--model"),
         (["sft", "--output", "o", "--model", "a/b"], "--data"),
         (["sft", "--output", "o", "--model", "a/b", "--data", "none.jsonl"], "--data"),

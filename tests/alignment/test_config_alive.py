@@ -33,12 +33,17 @@ def recorded(config: StageConfig, reads: set[str]) -> Recorded:
     return Recorded(config, "", reads)
 
 
+# What PPO reads only where it is wanted: a reward, and a KL coefficient that is steered.
+PPO = {"ppo.reward": ["reward.rules:length_band(low=2, high=5)"], "ppo.rollout_size": 8, "ppo.max_new_tokens": 4,
+       "ppo.normalise": "running", "ppo.kl_target": 1.0, "ppo.eval_rows": 2}
+
+
 def run_stage(stage: str, folder, reads: set[str], *, dry_run: bool = False, **changes: Any) -> str:
     """Three optimizer steps of a stage on rows and a model of its own; returns the run's path."""
     base, rows, output = folder / "base", folder / f"{stage}.jsonl", folder / f"run-{stage}"
     if not base.is_dir():
         tiny.save_base(base)
-    made = tiny.demonstrations(10) if stage == "sft" else tiny.comparisons(10)
+    made = tiny.demonstrations(10) if stage in ("sft", "ppo") else tiny.comparisons(10)
     rows.write_text("".join(json.dumps(row) + "\n" for row in made))
     nouns = {
         "model.path": str(base),
@@ -47,6 +52,7 @@ def run_stage(stage: str, folder, reads: set[str], *, dry_run: bool = False, **c
         "training.max_steps": 3,
         "training.save_every": 2,
         "data.validation_share": 0.2,
+        **(PPO if stage == "ppo" else {}),
         **changes,
     }
     config = recorded(load(stage, nouns=nouns), reads)

@@ -1,0 +1,65 @@
+"""What must hold of PPO at step 0, and of its critic after saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import PeftConfig
+from safetensors.torch import load_file
+
+from data_recipes.errors import Failed
+
+from alignment.adapters import add_role, load_adapter_file
+from alignment.models import compare, tolerance_of
+from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
+from alignment.ppo.rewards import right_padded
+from alignment.ppo.roles import CRITIC, POLICY, Roles, SharedRoles
+from alignment.ppo.rollout import Row, micro_batch
+
+
+def first_rollout(trainer) -> None:
+    """Ratio exactly 1 and KL exactly 0: the policy scored twice, and its reference, give the very same numbers.
+
+    Raises:
+        Failed: they differ; dropout is on somewhere, or an adapter is not the other's copy.
+    """
+    rows = [Row(0, p.ids[:1], p.ids[1:], [True] * (len(p.ids) - 1), True, []) for p in trainer.prompts[:4]]
+    batch = micro_batch(rows, list(range(len(rows))), trainer.renderer.pad_id, trainer.accelerator.device)
+    trainer.model.train()
+    with torch.no_grad():
+        old_BA, ref_BA, _ = trainer._three(batch)
+    new_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
+    for name, seen_BA in (("ratio is not exactly 1", new_BA.detach()), ("KL is not exactly 0", ref_BA)):
+        distance = (seen_BA - old_BA).abs().max().item()
+        if distance != 0:
+            raise Failed(
+                f"step 0: the {name}: log-probabilities differ by {distance:.2e}",
+                expected="the same numbers, with dropout off in every role",
+            )
+
+
+@torch.no_grad()
+def critic_read_back(roles: Roles, folder: Path, rows: list[list[int]], pad_id: int) -> float:
+    """The critic in `folder` gives the values of the one in memory; returns the largest relative distance.
+
+    Raises:
+        Failed: beyond the tolerance of its precision.
+    """
+    target = folder / CRITIC_FOLDER
+    head = load_file(str(target / HEAD_FILE))
+    for name, value in roles.heads[CRITIC].state_dict().items():
+        if not torch.equal(head[name], value.cpu()):
+            raise Failed(f"the value head's {name} read back from disk is another one", where=target)
+    if not isinstance(roles, SharedRoles) or not roles.own_critic:
+        return 0.0
+    ids_BT, real_BT = right_padded(rows, pad_id, next(roles.policy.parameters()).device)
+    with roles.acting(CRITIC):
+        expected = roles.heads[CRITIC](roles.hidden(CRITIC, ids_BT, real_BT))
+    add_role(roles.policy, "proof", PeftConfig.from_pretrained(str(target)), load_adapter_file(target))
+    roles.policy.eval()  # what is loaded anew has its dropout, and is in training mode
+    with roles.acting("proof"):
+        seen = roles.heads[CRITIC](roles.hidden("proof", ids_BT, real_BT))
+    roles.policy.delete_adapter("proof")
+    kept = real_BT.to(seen.device)
+    return compare(expected[kept], seen[kept], tolerance=tolerance_of(roles.policy), what="the critic read back from disk")

@@ -1,0 +1,185 @@
+"""Over-optimisation seen and stopped: proxy, gold and KL on held-out prompts while the policy is trained on the proxy.
+
+The reward model is a proxy, and what is maximised is no longer a measure (Gao, Schulman and Hilton 2023, arXiv 2210.10760).
+At each evaluation the policy answers the same held-out prompts with the same random numbers. The weights that are best by
+gold (or, without gold, by proxy within the KL budget) are kept and become the run's result.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+
+from alignment.decoding import row_seed
+from alignment.generation import generate
+from alignment.ppo import numerics
+from alignment.ppo.checkpoint import put_trained, trained_state
+from alignment.ppo.rewards import AsTrl, answer_text
+from alignment.ppo.rollout import Row, keep_of
+from data_recipes.intervals import bootstrap_mean, wilson
+
+SHOWN = 8  # answers of each evaluation kept in private/completions.jsonl
+
+
+@dataclass
+class Examiner:
+    """Held-out prompts and what they are judged by.
+
+    prompts: `trainer.Prompted`. gold: a reward that is never trained on. pairs: (prompt ids, chosen ids, rejected ids) of
+    the reward run's held-out pairs. loaded: the policy for generation. keep: "best" or "last". budget: nats an answer.
+    """
+
+    prompts: list
+    rewards: list[AsTrl]
+    gold: AsTrl | None
+    pairs: list[tuple[list[int], list[int], list[int]]]
+    loaded: object
+    seed: int
+    keep: str = "best"
+    budget: float | None = None
+    samples: Path | None = None
+    kept: dict = field(default_factory=dict)
+    best: dict | None = None
+    last: dict | None = None
+
+    @property
+    def by(self) -> str:
+        """What decides which weights are kept."""
+        return "gold" if self.gold else "proxy"
+
+    def examine(self, trainer) -> dict[str, float]:
+        """Figures on the held-out prompts, means with intervals; keeps the weights where they are the best so far."""
+        rows = self._answers(trainer)
+        proxy_B, gold_B = self._judged(trainer, rows)
+        kl_B, k3_B = self._distance(trainer, rows)
+        figures = {
+            **_with_interval("proxy", proxy_B),
+            **(_with_interval("gold", gold_B) if gold_B is not None else {}),
+            "kl_k1": float(kl_B.mean()),
+            "kl_k3": float(k3_B.mean()),
+            "sqrt_kl": float(max(kl_B.mean(), 0.0) ** 0.5),
+            "length": float(np.mean([sum(row.actions) for row in rows])),
+            "stop_rate": float(np.mean([row.stopped for row in rows])),
+            **self._pair_figures(trainer),
+        }
+        self._write(trainer, rows, proxy_B, gold_B)
+        self.last = {"step": trainer.state.global_step, **figures}
+        if self._is_best(figures):
+            self.best = self.last
+            self.kept = trained_state(trainer.roles) if self.keep == "best" else {}
+        return figures
+
+    def _is_best(self, figures: dict[str, float]) -> bool:
+        if self.by == "proxy" and self.budget is not None and figures["kl_k1"] > self.budget:
+            return False
+        return self.best is None or figures[self.by] > self.best[self.by]
+
+    def put_best(self, trainer) -> None:
+        """Gives the policy and the critic the weights that were kept."""
+        if self.kept:
+            put_trained(trainer.roles, self.kept)
+
+    def summary(self) -> dict:
+        """For the manifest: which weights are the result, by what, and what the last ones had."""
+        chosen = self.best if self.keep == "best" else self.last
+        rule = {"rule": self.keep, "by": self.by, "budget": self.budget}
+        return {**rule, "step": chosen["step"], "figures": chosen, "last": self.last}
+
+    def state(self) -> dict:
+        return {"best": self.best, "last": self.last}
+
+    def restore(self, state: dict, kept: dict) -> None:
+        self.best, self.last, self.kept = state["best"], state["last"], kept
+
+    # ------------------------------------------------------------------------------------------------------------- parts
+
+    def _answers(self, trainer) -> list[Row]:
+        """The policy's answers, each drawn from its prompt's own seed, so that evaluations are paired."""
+        rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
+        numbers = list(range(len(self.prompts)))[rank::world]
+        settings = trainer.settings
+        trainer.roles.act("default")
+        made = generate(
+            self.loaded,
+            [self.prompts[i].ids for i in numbers],
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=[row_seed(self.seed, i, 0) for i in numbers],
+            batch_size=settings.generation_batch,
+            renderer=trainer.renderer,
+        )
+        stop = trainer.renderer.stop_ids[:1]
+        mine = [
+            (i, Row(i, self.prompts[i].ids, done.ids + (stop if done.stopped else []), [], done.stopped, []))
+            for i, done in zip(numbers, made, strict=True)
+        ]
+        rows = [row for _, row in sorted(gather_object(mine) if world > 1 else mine, key=lambda pair: pair[0])]
+        for row in rows:
+            row.actions = [True] * len(row.completion_ids)
+        return rows
+
+    def _judged(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Proxy and gold of each answer, shape (B,) each."""
+        names = dict.fromkeys(name for prompt in self.prompts for name in prompt.columns)
+        inputs = {
+            "prompts": [self.prompts[row.prompt].messages for row in rows],
+            "completions": [""] * len(rows),
+            "completion_ids": [row.completion_ids for row in rows],
+            "prompt_ids": [row.prompt_ids for row in rows],
+            "where": [self.prompts[row.prompt].where for row in rows],
+            **{name: [self.prompts[row.prompt].columns.get(name) for row in rows] for name in names},
+        }
+        scores_BS = np.array([reward(**inputs) for reward in self.rewards], dtype=np.float64).T
+        gold = np.array(self.gold(**inputs), dtype=np.float64) if self.gold else None
+        return trainer.objective.proxy(scores_BS), gold
+
+    @torch.no_grad()
+    def _distance(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+        """KL from the reference summed over each answer, by k1 and by k3; shape (B,) each."""
+        made = trainer.logps_of(rows)
+        keep = keep_of(rows)
+        kl = (numerics.kl_estimate(*made, kind) for kind in ("k1", "k3"))
+        return tuple(torch.where(keep, one, 0.0).sum(1).double().numpy() for one in kl)
+
+    @torch.no_grad()
+    def _pair_figures(self, trainer) -> dict[str, float]:
+        """How often the policy has moved towards the chosen answer of a held-out pair, and away from the rejected one.
+
+        margin = log(pi / ref)(chosen) - log(pi / ref)(rejected), the implicit reward of DPO; a tie (as at step 0) counts half.
+        """
+        if not self.pairs:
+            return {}
+        sides = []
+        for side in (1, 2):
+            rows = [Row(0, pair[0], pair[side], [True] * len(pair[side]), True, []) for pair in self.pairs]
+            logps, ref_logps = trainer.logps_of(rows)
+            sides.append(torch.where(keep_of(rows), logps - ref_logps, 0.0).sum(1))
+        margin = sides[0] - sides[1]
+        share = wilson(float((margin > 0).sum() + 0.5 * (margin == 0).sum()), len(self.pairs))
+        return {"pairs": share.value, "pairs_low": share.low, "pairs_high": share.high}
+
+    def _write(self, trainer, rows: list[Row], proxy_B, gold_B) -> None:
+        if self.samples is None or not trainer.is_world_process_zero():
+            return
+        self.samples.parent.mkdir(parents=True, exist_ok=True)
+        with self.samples.open("a", encoding="utf-8") as out:
+            for i, row in enumerate(rows[:SHOWN]):
+                entry = {
+                    "step": trainer.state.global_step,
+                    "prompt": self.prompts[row.prompt].messages,
+                    "answer": answer_text(trainer.renderer, row.completion_ids),
+                    "stopped": row.stopped,
+                    "proxy": float(proxy_B[i]),
+                    **({"gold": float(gold_B[i])} if gold_B is not None else {}),
+                }
+                out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
+    found = bootstrap_mean(values_B)
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

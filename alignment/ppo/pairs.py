@@ -1,0 +1,55 @@
+"""A reward run's own held-out pairs: one half gives its scores their scale, the other is watched while PPO runs.
+
+The pairs are read again from where the run's manifest says that its data lie, and split as its training split them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from data_recipes.errors import AlignError
+from data_recipes.files import sha256_file
+from data_recipes.records import Comparison
+from data_recipes.split import by_prompt
+
+from alignment.data import read_rows
+from alignment.sources import Source
+
+MOST = 256  # pairs of each half: enough for an interval of 6 points
+
+
+def held_out_pairs(source: Source | None) -> tuple[list[Comparison], str]:
+    """The pairs that the reward run never trained on, and why there are none where that is so."""
+    if source is None or source.kind != "run":
+        return [], "it is no reward run"
+    manifest = source.manifest
+    for part in manifest["data"].values():
+        for file in part["sources"]:
+            path = source.path / file["path"]
+            if not path.is_file():
+                return [], f"{path} is not there any more"
+            if sha256_file(path) != file["sha256"]:
+                return [], f"{path} was changed since"
+    try:
+        rows = read_rows(_section(manifest, source.path), "comparisons", seed=manifest["seeds"]["training"], private=None)
+    except AlignError as error:
+        return [], error.paragraph()
+    return rows.validation, "" if rows.validation else "it held no pair out"
+
+
+def halves(pairs: list[Comparison], seed: int) -> tuple[list[Comparison], list[Comparison]]:
+    """(for the scale, to be watched): by prompt, so that no prompt is in both; each at most `MOST` pairs."""
+    if not pairs:
+        return [], []
+    scale, watched = by_prompt(pairs, 0.5, seed)
+    return scale[:MOST], watched[:MOST]
+
+
+def _section(manifest: dict, run: Path) -> SimpleNamespace:
+    """The run's `data` section with its files where they lie now."""
+    section = SimpleNamespace(**manifest["config"]["data"])
+    data = manifest["data"]
+    section.train = [str(run / file["path"]) for file in data["train"]["sources"]]
+    section.validation = str(run / data["validation"]["sources"][0]["path"]) if "validation" in data else None
+    return section

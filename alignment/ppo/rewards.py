@@ -1,0 +1,181 @@
+"""The rewards of a rollout: rules, a reward run on the policy's own base, or a reward model of its own beside it.
+
+Each is called as TRL calls reward functions. A reward run that shares base, tokenizer and template is an adapter among the
+others and is given the sampled ids; any other model is loaded beside and is given text.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from data_recipes.errors import Failed, Refused
+from reward.calibration import Scale
+from reward.combine import RunningScale, combine
+from reward.learned import RewardModel
+from reward.scorers import Rule, row_name
+
+from alignment.ppo.roles import Roles
+
+BATCH = 16  # rows a forward pass of a reward model
+
+
+@dataclass
+class OpenReward:
+    """One reward, ready to score.
+
+    score: as TRL's reward functions. texts: scores of (prompt messages, text) pairs, for calibration; None for a rule.
+    role: its adapter's name where it shares the base. scale: of its scores on held-out pairs.
+    """
+
+    name: str
+    score: Callable[..., list[float]]
+    texts: Callable[[list, list[str]], list[float]] | None = None
+    role: str | None = None
+    scale: Scale = field(default_factory=lambda: Scale(0.0, 1.0))
+
+
+class AsTrl:
+    """A reward function with the name, signature and checks that the trainer leans on.
+
+    The answers are decoded by the suite's renderer, as in `align eval`; `stopped` tells which ended by themselves.
+    """
+
+    def __init__(self, reward: OpenReward, renderer) -> None:
+        self.reward, self.renderer = reward, renderer
+        self.__name__ = reward.name
+
+    def __call__(self, prompts, completions, completion_ids, **columns) -> list[float]:
+        stops = set(self.renderer.stop_ids)
+        stopped = [bool(ids) and ids[-1] in stops for ids in completion_ids]
+        if not columns.pop("several_turns", [False])[0]:
+            completions = [[{"role": "assistant", "content": answer_text(self.renderer, ids)}] for ids in completion_ids]
+        return self.reward.score(prompts, completions, completion_ids=completion_ids, stopped=stopped, **columns)
+
+
+def answer_text(renderer, ids: list[int]) -> str:
+    """The words of an answer, without its stop token."""
+    return renderer.completion_text(ids[:-1] if ids and ids[-1] in renderer.stop_ids else ids)
+
+
+def open_rule(rule: Rule) -> OpenReward:
+    """A rule as it is; what it returns is checked at each call."""
+    return OpenReward(rule.name, rule)
+
+
+def open_beside(model: RewardModel) -> OpenReward:
+    """A reward model of its own, loaded beside the policy and given text."""
+
+    def score(prompts, completions, **columns) -> list[float]:
+        wanted = {name: columns[name] for name in ("stopped", "tools") if name in columns}
+        return model(prompts, completions, **wanted)
+
+    return OpenReward(model.name, score, lambda prompts, texts: model(prompts, texts))
+
+
+class SharedReward:
+    """A reward run as an adapter on the policy's base: a forward pass under another name, and its score head."""
+
+    def __init__(self, name: str, role: str, roles: Roles, renderer) -> None:
+        self.name, self.role, self.roles = name, role, roles
+        self.reader = RewardModel(None, renderer, name=name)
+
+    def __call__(self, prompts, completions, *, completion_ids, prompt_ids, where, **columns) -> list[float]:
+        """Scores the ids that were sampled, at their last token."""
+        rows = [before + ids for before, ids in zip(prompt_ids, completion_ids, strict=True)]
+        scores = self.ids(rows)
+        for index, value in enumerate(scores):
+            if not np.isfinite(value):
+                raise Failed(f"the score is {value}", where=f"--reward {self.name}, "
+                             f"{row_name(index, completions[index], where)}", expected="a finite number")
+        return scores
+
+    def texts(self, prompts: list, texts: list[str]) -> list[float]:
+        """Scores of texts, rendered as the reward run renders its own rows."""
+        return self.ids([self.reader.row(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
+
+    @torch.no_grad()
+    def ids(self, rows: list[list[int]], batch: int = BATCH) -> list[float]:
+        """Scores of token rows, padded on the right, taken at the last real token."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
+        scores = [0.0] * len(rows)
+        with self.roles.acting(self.role):
+            for start in range(0, len(order), batch):
+                chosen = order[start : start + batch]
+                for index, value in zip(chosen, self._batch([rows[i] for i in chosen]), strict=True):
+                    scores[index] = value
+        return scores
+
+    def _batch(self, rows: list[list[int]]) -> list[float]:
+        ids_BT, real_BT = right_padded(rows, self.reader.renderer.pad_id, next(self.roles.policy.parameters()).device)
+        hidden_BTH = self.roles.hidden(self.role, ids_BT, real_BT)
+        ends_BH = hidden_BTH[torch.arange(len(rows), device=ids_BT.device), real_BT.sum(1) - 1]
+        return self.roles.heads[self.role](ends_BH).tolist()
+
+    def opened(self) -> OpenReward:
+        return OpenReward(self.name, self, self.texts, role=self.role)
+
+
+def right_padded(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and which of them are real, shape (B, T) each."""
+    width = max(map(len, rows))
+    ids_BT = torch.tensor([row + [pad_id] * (width - len(row)) for row in rows], device=device)
+    real_BT = torch.arange(width)[None, :] < torch.tensor([len(row) for row in rows])[:, None]
+    return ids_BT, real_BT.to(device)
+
+
+def calibrate(rewards: list[OpenReward], pairs_of: Callable[[str], list], ui) -> None:
+    """Sets each model's scale from scores of held-out pairs, both sides together.
+
+    Raises:
+        Refused: there are no such pairs; the run's data is not where it was.
+    """
+    for reward in rewards:
+        if reward.texts is None:
+            continue
+        pairs = pairs_of(reward.name)
+        if not pairs:
+            raise Refused(
+                f"'{reward.name}' has no held-out pairs to take its scale from",
+                where="ppo.normalise",
+                expected="a reward run whose data lies where it was, with a share held out",
+                do="Say --set ppo.normalise=running (or none).",
+            )
+        reward.scale = Scale.of(pair_scores(reward, pairs).reshape(-1))
+        ui.say(f"{reward.name}: scores have mean {reward.scale.mean:.3f} and deviation {reward.scale.std:.3f} "
+               f"on {len(pairs)} held-out pairs")
+
+
+def pair_scores(reward: OpenReward, pairs: list) -> np.ndarray:
+    """Scores of the chosen and the rejected side, shape (pairs, 2)."""
+    prompts = [[turn.as_dict() for turn in pair.prompt] for pair in pairs]
+    sides = [[getattr(pair, side)[0].content for pair in pairs] for side in ("chosen", "rejected")]
+    return np.array([reward.texts(copy.deepcopy(prompts), texts) for texts in sides]).T
+
+
+@dataclass
+class Objective:
+    """From the scores of all sources to the one number that is maximised."""
+
+    rewards: list[OpenReward]
+    how: str = "sum"
+    weights: list[float] | None = None
+    deviations: float = 1.0
+    running: RunningScale | None = None
+    clip: float | None = None
+
+    def proxy(self, scores_BS: np.ndarray) -> np.ndarray:
+        """Combined scores on their calibrated scales, shape (B,): what is reported as the proxy."""
+        scaled = [reward.scale.normalise(scores_BS[:, s]) for s, reward in enumerate(self.rewards)]
+        return combine(np.array(scaled), self.how, weights=self.weights, deviations=self.deviations)
+
+    def maximised(self, proxy_B: np.ndarray) -> np.ndarray:
+        """After running statistics (which take the batch in first) and clipping, shape (B,)."""
+        if self.running is not None:
+            self.running.update(proxy_B)
+            proxy_B = self.running.normalise(proxy_B)
+        return proxy_B if self.clip is None else np.clip(proxy_B, -self.clip, self.clip)

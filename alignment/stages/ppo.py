@@ -1,0 +1,187 @@
+"""PPO with a critic: prompts and a reward in, a policy and its critic out.
+
+    align ppo --model runs/sft --reward runs/reward --data prompts.jsonl --output runs/ppo
+
+Schulman et al. 2017 (arXiv 1707.06347) as it is used on language models by Ziegler et al. 2019 (arXiv 1909.08593) and
+Stiennon et al. 2020 (arXiv 2009.01325). It differs from them in that policy, reference, critic and reward model are
+adapters on one frozen base, and in what becomes of the result: it is not the last policy but the one that was best on
+held-out prompts, by a gold reward or within a budget of KL. At step 0 policy and reference are one model: every ratio is
+exactly 1 and every KL exactly 0, and the critic says what the reward model says.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from alignment.job import Job, work
+
+PARENTS = ("sft", "dpo", "ppo")
+EVALUATIONS = 8  # a run, where training.eval_every does not say
+
+
+def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
+    """Runs or continues the stage; returns its summary. Raises as `alignment.job.work` does."""
+    from alignment.rewards import named
+
+    settings = config.ppo
+    rewards = [("reward", named(text, base=config.model.base)) for text in settings.reward]
+    gold = [("gold", named(settings.gold, flag="--gold", base=config.model.base))] if settings.gold else []
+
+    def tune(job: Job) -> dict:
+        return _tune(job, [reward for _, reward in rewards], gold[0][1] if gold else None)
+
+    return work("ppo", "prompts", tune, config, output, parents=PARENTS, rewards=rewards + gold, restart=restart,
+                dry_run=dry_run, ui=ui)
+
+
+def _tune(job: Job, rewards: list, gold) -> dict:
+    from alignment import session as desk
+    from alignment.adapters import TRUNK_TASK
+    from alignment.ppo.finish import finish
+    from alignment.training.loop import fit
+
+    session = desk.open_session(job, task=TRUNK_TASK)
+    prompts: list = []
+    train, held_out = desk.render(session, _prompt_row(session, prompts))
+    plan = desk.plan_hardware(session, train, sequences=1, copies=3 if session.full else 1)
+    if job.dry_run:
+        return {**desk.dry_summary(session, train, held_out, plan), "steps": total_steps(session, len(train))}
+    parts = prompts[: len(train)], prompts[len(train) :]
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, parts, rewards, gold))
+    return finish(session, trainer, train)
+
+
+def _prompt_row(session, prompts: list):
+    """Columns of a prompt: its ids, and its length with the room for an answer. Each kept prompt goes to `prompts` too."""
+    from alignment.ppo.trainer import Prompted
+    from alignment.session import load_base_config
+    from data_recipes.records import BadRow
+
+    renderer, room = session.renderer, session.config.ppo.max_new_tokens
+    context = getattr(load_base_config(session).get_text_config(decoder=True), "max_position_embeddings", None)
+    limit = min(session.config.data.max_length, context or session.config.data.max_length)
+
+    def one(record) -> dict:
+        ids = renderer.prompt(record.messages, record.tools)
+        if len(ids) + room > limit:
+            raise BadRow("too-long", f"{len(ids)} tokens and an answer of {room} are more than {limit}")
+        columns = {"tools": record.tools} if record.tools else {}
+        messages = [turn.as_dict() for turn in record.messages]
+        prompts.append(Prompted(messages, ids, record.where, {**record.extra, **columns}))
+        return {"prompt_ids": ids, "length": len(ids) + room, "counts": {"tokens": len(ids)}}
+
+    return one
+
+
+def total_steps(session, prompts: int) -> int:
+    """Optimizer steps of the whole run: whole rollouts, as many as pass over the prompts `training.epochs` times."""
+    training, settings = session.config.training, session.config.ppo
+    if training.max_steps:
+        return training.max_steps
+    rollouts = math.ceil(prompts * settings.samples * training.epochs / settings.rollout_size)
+    return rollouts * settings.update_epochs * (settings.rollout_size // training.batch_size)
+
+
+def _trainer(session, plan, parts, rewards, gold):
+    """The trainer with all roles loaded and what must hold at step 0 checked."""
+    from alignment.ppo import casting
+    from alignment.ppo.checks import first_rollout
+    from alignment.ppo.rewards import AsTrl, Objective
+    from alignment.ppo.rollout import Deal
+    from alignment.ppo.trainer import PPOTrainer
+    from reward.combine import RunningScale
+
+    settings, training = session.config.ppo, session.config.training
+    cast = casting.cast(session, plan, rewards, gold)
+    casting.once_in_memory(cast.roles)
+    session.job.ui.table("roles", casting.account(cast, plan))
+    probe = [prompt.ids for prompt in parts[0][:4]]
+    casting.check_critic(cast, probe)
+    casting.check_padding(cast, probe)
+    watched = _scales(session, cast, rewards)
+    running = RunningScale() if settings.normalise == "running" else None
+    objective = Objective(cast.rewards, settings.combine, settings.weights, settings.deviations, running, settings.reward_clip)
+    deal = Deal(settings.rollout_size, training.batch_size, plan.micro_batch, settings.update_epochs, training.seed,
+                plan.world, training.group_by_length)
+    functions = [AsTrl(reward, session.renderer) for reward in cast.rewards]
+    trainer = PPOTrainer(
+        cast.roles, parts[0], objective, session.renderer, settings, deal, _rates(session),
+        reward_functions=functions, args=_arguments(session, plan, len(parts[0])), tokenizer=session.tokenizer,
+        examiner=_examiner(session, cast, functions, parts[1] or parts[0], watched),
+    )
+    _pin(session, cast)
+    first_rollout(trainer)
+    return trainer
+
+
+def _scales(session, cast, rewards) -> list:
+    """Calibrates the rewards where that was asked for; returns the pairs that are watched."""
+    from alignment.ppo import pairs as held
+    from alignment.ppo.rewards import calibrate
+
+    by_name, watched = {}, []
+    for reward in rewards:
+        found, why = held.held_out_pairs(reward.source)
+        if reward.source is not None and not found:
+            session.job.ui.warn(f"{reward.text}: no held-out pairs are watched, since {why}")
+        by_name[reward.text], rest = held.halves(found, session.config.training.seed)
+        watched = watched or rest
+    if session.config.ppo.normalise == "calibration":
+        calibrate(cast.rewards, by_name.get, session.job.ui)
+        if cast.critic_from == "reward":
+            scale = next(r.scale for r in cast.rewards if r.role == "reward")
+            cast.roles.heads["critic"].rescale(scale.mean, scale.std or 1.0)
+    return watched
+
+
+def _rates(session) -> dict[str, float]:
+    training, settings = session.config.training, session.config.ppo
+    return {"default": training.learning_rate, "critic": settings.critic_learning_rate or training.learning_rate}
+
+
+def _arguments(session, plan, prompts: int):
+    from alignment.ppo.trainer import PpoArguments
+    from alignment.training.arguments import one_device, owned_of
+
+    settings = session.config.ppo
+    steps = total_steps(session, prompts)
+    every = session.config.training.eval_every or max(1, steps // EVALUATIONS)
+    arguments = {
+        **owned_of(session, plan, steps),
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "max_completion_length": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "beta": 0.0,  # the reference is a role of ours
+        "disable_dropout": True,
+        **session.config.trainer,
+    }
+    return one_device(PpoArguments(**arguments))
+
+
+def _examiner(session, cast, functions, prompts, watched):
+    from alignment.models import Loaded
+    from alignment.ppo.examiner import Examiner
+    from alignment.ppo.rewards import AsTrl
+
+    settings, renderer = session.config.ppo, session.renderer
+    rows = [renderer.comparison(pair) for pair in watched]
+    loaded = Loaded(cast.roles.policy, session.tokenizer, session.job.source, session.base, session.preparation)
+    return Examiner(
+        prompts[: settings.eval_rows], functions, AsTrl(cast.gold, renderer) if cast.gold else None,
+        [(row.prompt_ids, row.chosen_ids, row.rejected_ids) for row in rows], loaded, session.config.training.seed,
+        settings.keep, settings.kl_budget, session.job.run.private / "completions.jsonl",
+    )
+
+
+def _pin(session, cast) -> None:
+    """Records the reference's hash; another one than at the run's beginning is refused."""
+    from alignment.ppo.casting import reference_hash
+    from alignment.reference import same_reference
+    from alignment.training import processes
+
+    seen = reference_hash(cast.roles, session)
+    same_reference(session, session.job.run.manifest.setdefault("reference", seen), seen)
+    if processes.is_first():
+        session.job.run.write()
