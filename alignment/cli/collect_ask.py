@@ -103,15 +103,17 @@ def add_command(file: str, items: str, name: str, annotators: str, dry_run: bool
     ui = make_ui(as_json)
     with Store.open(file) as store:
         known = next((row for row in store.lists() if row["name"] == name), None)
-        given = [key for key in OF_LIST if how[key] is not None]
-        if known and given:
-            raise Refused(f"the list {name!r} has these settings already", where=f"--{given[0].replace('_', '-')}",
+        given = [key for key in OF_LIST if known and how[key] not in (None, known[key])]
+        if given:
+            raise Refused(f"the list {name!r} has other settings", where=f"--{given[0].replace('_', '-')}",
                           do="Give the new items another --list NAME, or leave the setting out.")
         kept = {key: known[key] for key in OF_LIST} if known else {}
         reading, plan = _list_plan(items, {**how, **kept, "name": name, "people": _names(annotators)}, ui)
         people = known["people"] if known else len(plan.people) or sum(
             person.active and person.asked and person.role != "judge" for person in store.annotators())
         asked = _say_effort(store.unknown(plan), people, ui)
+        if people < plan.overlap:
+            ui.warn(f"each item is for {plan.overlap} people and the list has {people}: align collect invite {file} NAME")
         done = {} if dry_run else store.add_list(plan)
     if done:
         ui.say(f"{done['added']} items added to {name}, {done['known']} were there already")
@@ -182,6 +184,8 @@ def _say_effort(plan: Any, people: int, ui: Any) -> dict:
     from data_recipes.collect.effort import effort
 
     asked = effort(plan, people)
+    if not plan.items:
+        return asked
     beside = [_many(asked[key], word) for key, word in BESIDE.items() if asked[key]]
     pairs, prompts, overlap = (_many(asked[key], word) for key, word in WORDS.items())
     ui.say(f"{pairs} of {prompts}, each for {overlap}: {_many(asked['votes'], 'vote')}"

@@ -31,10 +31,7 @@ def record(db: sqlite3.Connection, who: Annotator, entry: Entry, now: float, lea
     mark = fingerprint(entry.kind, entry.item, entry.lease, body)
     if (known := _known(db, who, entry, mark)) is not None:
         return known
-    if not who.active:
-        raise Refused("this person takes no part any more", where=who.name)
-    if not db.execute("SELECT 1 FROM guideline WHERE version = ?", (entry.guideline,)).fetchone():
-        raise Refused(f"there is no version {entry.guideline} of the guidelines", where="guideline")
+    _check_state(db, who, entry, body)
     assignment = None if entry.kind == "undo" else _assignment(db, who, entry)
     undone = _undone(db, who, entry, body) if entry.kind == "undo" else None
     seq = db.execute("SELECT coalesce(max(seq), 0) + 1 FROM event").fetchone()[0]
@@ -67,6 +64,18 @@ def _known(db: sqlite3.Connection, who: Annotator, entry: Entry, mark: str) -> d
     if row["fingerprint"] != mark:
         raise Conflict("another entry has the same client id", where=entry.client_id, expected="a new id for a new act")
     return json.loads(row["reply"])
+
+
+def _check_state(db: sqlite3.Connection, who: Annotator, entry: Entry, body: dict) -> None:
+    """Refuses what does not fit this collection."""
+    if not who.active:
+        raise Refused("this person takes no part any more", where=who.name)
+    if not db.execute("SELECT 1 FROM guideline WHERE version = ?", (entry.guideline,)).fetchone():
+        raise Refused(f"there is no version {entry.guideline} of the guidelines", where="guideline")
+    if body.get("tags"):
+        known = json.loads(db.execute("SELECT value FROM meta WHERE key = 'tags'").fetchone()[0])
+        if strange := sorted(set(body["tags"]) - set(known)):
+            raise Refused(f"there is no tag {strange[0][:60]!r} here", where="tags", expected=", ".join(known) or "no tags")
 
 
 def _assignment(db: sqlite3.Connection, who: Annotator, entry: Entry) -> sqlite3.Row:

@@ -59,17 +59,20 @@ def progress(db: sqlite3.Connection, who: Annotator) -> Progress:
 def _rest(db: sqlite3.Connection, row: sqlite3.Row, who: Annotator) -> int:
     """How many tasks of a list are likely still to come to one person."""
     values = {"list": row["id"], "who": who.id}
-    free, slots = db.execute(f"SELECT count(*), coalesce(sum(needed - taken), 0) {assign.FREE}", values).fetchone()
-    held = db.execute("SELECT count(*) FROM lease JOIN item ON item.id = lease.item WHERE annotator = :who AND list = :list"
-                      " AND NOT EXISTS (SELECT 1 FROM ballot WHERE ballot.assignment = lease.assignment)", values).fetchone()[0]
+    mine = "SELECT item FROM lease WHERE annotator = :who"
+    free, slots = db.execute(f"SELECT count(*), coalesce(sum(needed - taken), 0) {assign.FREE} AND id NOT IN ({mine})",
+                             values).fetchone()
+    held = db.execute(f"SELECT count(*) FROM item WHERE list = :list AND kind = 'normal' AND id IN ({mine})",
+                      values).fetchone()[0]
+    share = assign.expected_share(db, row) - assign.done_of(db, row["id"], who.id, "normal")
     people = max(1, len(assign.people_of(db, row["id"])))
-    mine = assign.done_of(db, row["id"], who.id, "normal")
-    share = assign.expected_share(db, row) - mine
-    normal = free if who.role == "judge" else min(free, share if share > 0 else -(-slots // people))
-    kinds = ("training", "gold") if normal or held else ("training",)
+    normal = free + held
+    if who.role != "judge":
+        normal = min(normal, share if share > 0 else -(-(slots + held) // people))
+    kinds = ("training", "gold") if normal else ("training",)
     special = sum(assign.count_of(db, row["id"], kind) - assign.done_of(db, row["id"], who.id, kind) for kind in kinds)
     due = db.execute(f"SELECT count(*) FROM ({assign.REPEAT})", values).fetchone()[0]
-    return normal + special + due + round(row["repeats"] * normal) + held
+    return normal + special + due + round(row["repeats"] * normal)
 
 
 MINE = """
