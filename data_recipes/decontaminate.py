@@ -19,6 +19,9 @@ from data_recipes import near
 
 NGRAM = 5  # a leak with one word in ten changed has runs of five left; unrelated texts share few, and cover little
 SHARE = 0.3
+# One n-gram of a short question covers a third of it ("What do you think about"): so many words count, or more than half of
+# it. Tried: MT-bench against six published sets of 4,365 rows gave 20 false alarms without this and none with it.
+FEWEST, HALF = 7, 0.5
 UNKNOWN = -1  # a word that no evaluation text has
 BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -91,7 +94,7 @@ def overlaps(text: str, index: Index) -> list[Span]:
     for number in _enough(theirs, index):
         of_item = index.owners[theirs] == number
         share = _covered_share(index.places[theirs[of_item]], number, index)
-        if share >= index.share:
+        if share >= index.share and (share > HALF or share * index.counted[number] >= FEWEST):
             start = found[mine[of_item].min()].start()
             end = found[mine[of_item].max() + index.ngram - 1].end()
             spans.append(Span(index.items[number], start, end, share, text[start:end]))
