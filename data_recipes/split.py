@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from data_recipes import files
-from data_recipes.records import Comparison, Labelled, Message, Record, Text, Unpaired
+from data_recipes.records import Comparison, Labelled, Record, Text, Unpaired
 
 SCALE = 1 << 64
 TRAIN = "train"
@@ -85,11 +85,12 @@ def prompt_key(record: Record) -> str:
     though they go on differently. Spaces are levelled. Of a `Text` row, and of a
     labelled one, the prompt is its text.
     """
-    if isinstance(record, (Text, Labelled)):
-        second = [["text", _levelled(record.pair)]] if isinstance(record, Labelled) and record.pair else []
-        return files.sha256_json([["text", _levelled(record.text)], *second])
-    opening = record.prompt if isinstance(record, (Comparison, Unpaired)) else record.messages
-    return files.sha256_json([[turn.role, _levelled(turn.content)] for turn in _before_answer(opening)])
+    return files.sha256_json([[role, _levelled(text)] for role, text in _opening(record)])
+
+
+def prompt_text(record: Record) -> str:
+    """The words of the prompt, by which near ones are told; without a system message, which many rows share."""
+    return "\n".join(text for role, text in _opening(record) if role != "system")
 
 
 def _part(drawn: float, shares: Mapping[str, float]) -> str:
@@ -101,9 +102,14 @@ def _part(drawn: float, shares: Mapping[str, float]) -> str:
     return TRAIN
 
 
-def _before_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _opening(record: Record) -> list[tuple[str, str]]:
+    """(role, text) of all that stands before the assistant's first turn."""
+    if isinstance(record, (Text, Labelled)):
+        second = record.pair if isinstance(record, Labelled) else None
+        return [("text", text) for text in (record.text, second) if text]
+    messages = record.prompt if isinstance(record, (Comparison, Unpaired)) else record.messages
     end = next((number for number, turn in enumerate(messages) if turn.role == "assistant"), len(messages))
-    return messages[:end]
+    return [(turn.role, turn.content) for turn in messages[:end]]
 
 
 def _levelled(text: str) -> str:

@@ -6,10 +6,10 @@ The files are read twice, so that no row is held in memory: once for the keys, o
 from __future__ import annotations
 
 import difflib
-import json
+import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,14 +22,11 @@ from data_recipes.ledger import Ledger, write_rejected
 from data_recipes.origins import Origin, resolve
 from data_recipes.readers import Reading, first_rows
 from data_recipes.records import BadRow
-from data_recipes.split import TRAIN, assign, joined, prompt_key
+from data_recipes.split import TRAIN, assign, joined, prompt_key, prompt_text
 
 BY = ("prompt", "row-hash")
 PARTS = frozenset(("validation", "test"))
 LEFT_OUT = -1
-
-Groups = Callable[[set[str]], Iterable[Iterable[str]]]
-
 
 @dataclass
 class Split:
@@ -43,8 +40,13 @@ class Split:
 
 @dataclass
 class _Keys:
-    """The group of each row, by number. names: the groups' keys. rows: for each row of each file its group, or LEFT_OUT."""
+    """The group of each row, by number.
 
+    names: the groups' keys. rows: for each row of each file its group, or LEFT_OUT. together: keys of one row.
+    texts: the words of each prompt, where near ones are asked for.
+    """
+
+    texts: dict[str, str] | None
     names: dict[str, int] = field(default_factory=dict)
     rows: list[array] = field(default_factory=list)
     together: list[list[str]] = field(default_factory=list)
@@ -58,23 +60,22 @@ class _Keys:
 
 
 def split(sources: list[str], shares: dict[str, float], output: Path | None, *, by: str = "prompt", seed: int = 0,
-          how: Reading | None = None, max_rejected: float = 0.0, overwrite: bool = False,
-          groups: Groups | None = None) -> Split:
+          near: bool = False, how: Reading | None = None, max_rejected: float = 0.0, overwrite: bool = False) -> Split:
     """Splits all rows of the sources; with an output folder, writes PART.jsonl for each part and split.json.
 
     Args:
         shares: part (not "train") to its share of the groups. by: "prompt", "row-hash" or the name of a column.
-        groups: from all keys to sets of keys that may not be parted, such as clusters of near-duplicate prompts.
+        near: prompts that are nearly the same (`data_recipes.near`) are not parted either.
 
     Raises:
         Refused: more rows are bad than may be, a column no row has, or files in the output that hold something else.
     """
     how = how or Reading()
-    origins, made, keys = resolve(sources), Split(Ledger(max_rejected)), _Keys()
+    origins, made, keys = resolve(sources), Split(Ledger(max_rejected)), _Keys({} if near else None)
     for origin in origins:
         keys.rows.append(_read_keys(origin, by, how, made.ledger, keys))
     made.ledger.check(write_to=output and output / "rejected.jsonl")
-    leaders = _leaders(keys, groups)
+    leaders = _leaders(keys)
     part = assign(set(leaders), shares, seed)
     parts = [part[leader] for leader in leaders]
     used = [number for rows in keys.rows for number in rows if number != LEFT_OUT]
@@ -85,15 +86,27 @@ def split(sources: list[str], shares: dict[str, float], output: Path | None, *, 
         written = [files.write_lines(output / f"{name}.jsonl", _lines(name, origins, keys, parts, how), overwrite=overwrite)
                    for name in (*shares, TRAIN)]
         made.state = "unchanged" if set(written) == {"unchanged"} else "written"
-        _write_card(output, made, by, shares, seed)
+        _write_card(output, made, {"by": by, "near": near, "seed": seed, "shares": shares})
     return made
 
 
-def _leaders(keys: _Keys, groups: Groups | None) -> list[str]:
+def _leaders(keys: _Keys) -> list[str]:
     """For each key by its number the one that stands for all that it may not be parted from."""
-    further = groups(set(keys.names)) if groups else ()
-    leader = joined(chain(([key] for key in keys.names), keys.together, further))
+    near = _near_prompts(keys.texts) if keys.texts else ()
+    leader = joined(chain(([key] for key in keys.names), keys.together, near))
     return [leader[key] for key in keys.names]
+
+
+def _near_prompts(texts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs of keys whose prompts are linked, directly or over others; what compares them lies in a temporary folder."""
+    from data_recipes import dedup
+    from data_recipes.near import shingles, signature
+
+    keys = list(texts)
+    compared = ((held, signature(held)) for held in map(shingles, texts.values()))
+    with tempfile.TemporaryDirectory() as folder, dedup.prepare(compared, Path(folder) / "bands") as prepared:
+        for at, first in enumerate(dedup.linked(prepared).tolist()):
+            yield keys[at], keys[first]
 
 
 def _clear(output: Path, parts: set[str], overwrite: bool) -> None:
@@ -169,7 +182,7 @@ def _by_prompt(first: list, rows: Iterator, origin: Origin, how: Reading, ledger
             yield where, row
 
     for unit in formats.gathered(form, noted()):
-        names = unit.row if isinstance(unit.row, BadRow) else _prompts(form, kind, unit.row, unit.where, ledger)
+        names = unit.row if isinstance(unit.row, BadRow) else _prompts(form, kind, Fields(unit.row, unit.where), keys)
         bad = names if isinstance(names, BadRow) else None
         for where in unit.places:
             found[order.pop(where)] = _enter(where, bad or unit.row, [] if bad else names, ledger, keys)
@@ -193,23 +206,27 @@ def _format(sample: list[dict], name: str, where: str) -> tuple[str, Format | No
     return kind, formats.by_name(chosen, kind), why
 
 
-def _prompts(form: Format, kind: str, row: dict, where: str, ledger: Ledger) -> list[str] | BadRow:
+def _prompts(form: Format, kind: str, fields: Fields, keys: _Keys) -> list[str] | BadRow:
     """The keys of all prompts in a row; or why the row cannot be used, where it gives no record."""
-    parts = [part for _, part in formats.convert(form, kind, Fields(row, where))]
-    records = [part for part in parts if not isinstance(part, (BadRow, PassedOver))]
-    if records:
-        return sorted({prompt_key(record) for record in records})
+    parts = [part for _, part in formats.convert(form, kind, fields)]
     bad = next((part for part in parts if isinstance(part, BadRow)), None)
-    return bad or _asked(row)
+    found = _keys_of(parts, keys)
+    return found or bad or _asked(fields.row, keys)
 
 
-def _asked(row: dict) -> list[str]:
+def _keys_of(parts: list, keys: _Keys) -> list[str]:
+    found = {prompt_key(part): part for part in parts if not isinstance(part, (BadRow, PassedOver))}
+    if keys.texts is not None:
+        keys.texts.update((key, prompt_text(record)) for key, record in found.items())
+    return sorted(found)
+
+
+def _asked(row: dict, keys: _Keys) -> list[str]:
     """The prompt of a row that is no fault and yet gives no record (all its answers tie); else the row's own hash."""
     for name in formats.fitting(row, "prompts"):
         parts = formats.convert(formats.by_name(name, "prompts"), "prompts", Fields(row))
-        found = {prompt_key(part) for _, part in parts if not isinstance(part, (BadRow, PassedOver))}
-        if found:
-            return sorted(found)
+        if found := _keys_of([part for _, part in parts], keys):
+            return found
     return [_hash(row)]
 
 
@@ -235,15 +252,15 @@ def _encoded(where: str, row: dict) -> bytes:
         raise Refused(error.detail, where=where, expected="rows that JSON can hold") from error
 
 
-def _write_card(output: Path, made: Split, by: str, shares: dict[str, float], seed: int) -> None:
-    parts = (*shares, TRAIN)
+def _write_card(output: Path, made: Split, asked: dict) -> None:
+    parts = (*asked["shares"], TRAIN)
     card = {
-        "by": by, "seed": seed, "shares": shares, "rows": made.rows, "groups": made.groups,
+        **asked, "rows": made.rows, "groups": made.groups,
         "files": {part: {"path": f"{part}.jsonl", "sha256": files.sha256_file(output / f"{part}.jsonl")} for part in parts},
         "ledger": {**made.ledger.totals(), "sources": [{**source, "path": Path(source["path"]).name}
                                                        for source in made.ledger.sources]},
     }
-    files.write_text(output / "split.json", json.dumps(card, ensure_ascii=False, indent=2) + "\n")
+    files.write_json(output / "split.json", card)
     rejected = output / "rejected.jsonl"
     if made.ledger.refused:
         write_rejected(rejected, [made.ledger])

@@ -15,12 +15,14 @@ from alignment.cli.data_convert import reading, reading_options, report
     "split",
     example="""
 align data split pairs.jsonl --validation 0.05 --output data/pairs
-align data split chats.jsonl more.jsonl --by customer --validation 0.1 --test 0.1 --output data/chats
+align data split pairs.jsonl more.jsonl --near --validation 0.05 --test 0.05 --output data/pairs
+align data split chats.jsonl --by customer --validation 0.1 --test 0.1 --output data/chats
 """,
 )
 @click.argument("sources", metavar="FILE|HUB...", nargs=-1, required=True)
 @click.option("--by", default="prompt", metavar="WHAT",
               help="What may not be parted: prompt, row-hash (equal rows), or the name of a column. [prompt]")
+@click.option("--near", is_flag=True, help="Keep prompts together that are nearly the same, too.")
 @click.option("--validation", type=click.FloatRange(0, 1, max_open=True), required=True, metavar="SHARE",
               help="Share to hold out for validation.")
 @click.option("--test", type=click.FloatRange(0, 1, max_open=True), default=0.0, metavar="SHARE",
@@ -48,10 +50,12 @@ def split_command(sources: tuple[str, ...], by: str, **options: Any) -> dict[str
     if "*" in options["drop"]:
         raise Refused("which columns are needed is not known here: rows stay as they are", where="--drop '*'",
                       expected="names of columns", do="align data convert can leave out all that are not needed.")
+    if options["near"] and by != "prompt":
+        raise Refused("--near compares prompts", where="--by", expected="prompt, or no --near")
     ui = make_ui(options["as_json"])
     output = None if options["dry_run"] else Path(options["output"]).expanduser()
-    made = split(list(sources), shares, output, by=by, seed=options["seed"], how=reading(options),
-                 max_rejected=options["max_rejected"], overwrite=options["overwrite"])
+    made = split(list(sources), shares, output, by=by, seed=options["seed"], near=options["near"],
+                 how=reading(options), max_rejected=options["max_rejected"], overwrite=options["overwrite"])
     report(made.ledger, ui)
     total = sum(made.rows.values())
     counts = [(part, made.rows.get(part, 0), made.groups.get(part, 0)) for part in ("train", *shares)]
@@ -60,5 +64,7 @@ def split_command(sources: tuple[str, ...], by: str, **options: Any) -> dict[str
     ui.say(made.state)
     if output and not options["as_json"]:
         click.echo(options["output"])
-    return {"state": made.state, "output": options["output"], "by": by, "seed": options["seed"], "shares": shares,
-            "rows": made.rows, "groups": made.groups, "ledger": made.ledger.totals()}
+    return {
+        "state": made.state, "output": options["output"], "by": by, "near": options["near"], "seed": options["seed"],
+        "shares": shares, "rows": made.rows, "groups": made.groups, "ledger": made.ledger.totals(),
+    }

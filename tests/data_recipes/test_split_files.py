@@ -1,6 +1,7 @@
 """Files split: no prompt in two parts, no row lost or changed, the same bytes each time, and what a stage would hold out."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -127,17 +128,23 @@ def test_a_tie_is_on_the_side_of_its_prompt(tmp_path):
     assert not {row["instruction"] for row in train} & {row["instruction"] for row in held} and len(train) + len(held) == 80
 
 
-def test_clusters_of_prompts_may_come_from_outside(tmp_path):
-    path = written(tmp_path / "rows.jsonl", PAIRS)
-    keys = {prompt_key(record): record.prompt[0].content for record in read(path, "comparisons")}
-
-    def tens(found):
-        assert set(found) == set(keys)
-        return [[key for key, text in keys.items() if int(text[1:]) // 10 == ten] for ten in range(6)]
-
-    made = split([str(path)], {"validation": 0.3}, tmp_path / "out", groups=tens)
-    sides = [{int(row["prompt"][1:]) // 10 for row in part} for part in parts(tmp_path / "out")]
-    assert not sides[0] & sides[1] and sum(made.groups.values()) == 6
+def test_nearly_the_same_prompts_are_not_parted_where_that_is_asked(tmp_path):
+    pytest.importorskip("datasketch")
+    rng = random.Random(0)
+    rows = []
+    for number in range(60):
+        words = [f"word{rng.randrange(5000)}" for _ in range(40)]
+        for answer in range(3):
+            prompt = " ".join([*words[:answer * 7], "edited", *words[answer * 7:]])
+            rows.append({"prompt": prompt, "completion": f"A{answer}", "family": number})
+    path = written(tmp_path / "rows.jsonl", rows)
+    made = split([str(path)], {"validation": 0.3}, tmp_path / "near", near=True)
+    sides = [{row["family"] for row in part} for part in parts(tmp_path / "near")]
+    assert not sides[0] & sides[1] and all(sides) and sum(made.groups.values()) == 60
+    split([str(path)], {"validation": 0.3}, tmp_path / "exact")
+    sides = [{row["family"] for row in part} for part in parts(tmp_path / "exact")]
+    assert sides[0] & sides[1]
+    assert json.loads((tmp_path / "near" / "split.json").read_text())["near"] is True
 
 
 def test_files_of_several_formats_are_split_together(tmp_path):
