@@ -123,15 +123,15 @@ def add_command(file: str, items: str, name: str, annotators: str, dry_run: bool
 @command(
     "import",
     example="""
-align collect import argilla.jsonl --output items.jsonl
+align collect import argilla.jsonl
 align collect import label-studio.json --output items.jsonl
 """,
 )
 @click.argument("items", type=click.Path())
-@click.option("--output", required=True, type=click.Path(), metavar="FILE", help="Items as JSON lines.")
+@click.option("--output", type=click.Path(), metavar="FILE", help="Items as JSON lines. [NAME.items.jsonl]")
 @click.option("--max-rejected", type=float, default=0.0, metavar="SHARE", help="Bad rows that may be left out. [0]")
 @output_options
-def import_command(items: str, output: str, max_rejected: float, as_json: bool) -> dict[str, Any]:
+def import_command(items: str, output: str | None, max_rejected: float, as_json: bool) -> dict[str, Any]:
     """Write Argilla's or Label Studio's items as a file of ours, to be looked at first.
 
     `init` and `add` read such files themselves. Only items are taken: another tool's votes do not say which side was shown.
@@ -140,6 +140,7 @@ def import_command(items: str, output: str, max_rejected: float, as_json: bool) 
     from data_recipes.errors import Refused
     from data_recipes.files import write_jsonl
 
+    output = output or str(Path(items).with_name(Path(items).name.split(".")[0] + ".items.jsonl"))
     if Path(output).exists():
         raise Refused("the file is there already", where=output, do="Choose another --output.")
     rows, reading = as_rows(items)

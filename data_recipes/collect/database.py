@@ -179,7 +179,7 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name in FULL:
-            raise StorageFull("the disk is full, so the last entry was not kept; all earlier ones are", where=path,
+            raise StorageFull("the disk is full: this was not written; all that was acknowledged before is kept", where=path,
                               do="Free some space; the same command or key then works.") from error
         if name.startswith(BROKEN) or "malformed" in str(error):
             raise damaged(path, str(error)) from error

@@ -77,6 +77,7 @@ def test_other_tools_items_are_written_as_ours(files, capsys):
     assert code == 0 and document["formats"] == {"label-studio": 1}
     assert json.loads(Path("ours.jsonl").read_text(encoding="utf-8")) == {"prompt": "q", "responses": ["a", "b"], "id": 1}
     assert align(capsys, "import", "ls.json", "--output", "ours.jsonl")[0] == 2
+    assert align(capsys, "import", "ls.json")[1]["output"] == "ls.items.jsonl" and Path("ls.items.jsonl").exists()
 
 
 @pytest.mark.parametrize("arguments, words", [

@@ -56,20 +56,36 @@ def check_exact(store: Store, count: int, overlap: int, acknowledged: list[str])
     assert max(Counter((vote.item, vote.annotator) for vote in votes).values()) == 1
 
 
+def vote_under_kills(folder: Path, count: int, people: int, kills: int, longest: float) -> int:
+    """Lets processes vote and die until there were so many kills or all is done, finishes the rest, checks; the kills."""
+    path, draw, killed = folder / "v.db", random.Random(0), 0
+    made(path, count, tuple(f"p{who}" for who in range(people)), overlap=3, plan={"lease_seconds": 1.0}).close()
+    logs = [folder / f"{who}.log" for who in range(1, people + 1)]
+    while killed < kills:
+        workers = [start(path, who, log, draw.uniform(0.005, longest)) for who, log in enumerate(logs, 1)]
+        ended = [worker.wait() for worker in workers]
+        killed += ended.count(-signal.SIGKILL)
+        if not any(ended):
+            break
+    with Store.open(path) as store:
+        store.sweep(store.clock() + 10)
+        for who in range(1, people + 1):
+            Voter(store, who).all()
+        check_exact(store, count, 3, [line for log in logs for line in log.read_text().split()])
+    return killed
+
+
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 def test_kills_lose_no_vote_that_was_acknowledged(tmp_path):
-    path, count, draw = tmp_path / "v.db", 120, random.Random(0)
-    made(path, count, ("a", "b", "c", "d"), overlap=3, plan={"lease_seconds": 1.0}).close()
-    logs, killed = [tmp_path / f"{who}.log" for who in range(1, 5)], 0
-    for _ in range(4):
-        workers = [start(path, who, log, draw.uniform(0.005, 0.05)) for who, log in enumerate(logs, 1)]
-        killed += sum(worker.wait() == -signal.SIGKILL for worker in workers)
-    store = Store.open(path)
-    store.sweep(store.clock() + 10)
-    for who in range(1, 5):
-        Voter(store, who).all()
-    assert killed >= 4
-    check_exact(store, count, 3, [line for log in logs for line in log.read_text().split()])
+    assert vote_under_kills(tmp_path, 120, 4, kills=12, longest=0.05) >= 4
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_forty_kills_of_twenty_processes_on_two_thousand_items(tmp_path):
+    killed = vote_under_kills(tmp_path, 2000, 20, kills=40, longest=2.0)
+    print(f"{killed} kills, 2,000 items, 20 people: 6,000 votes, each acknowledged one there once")
+    assert killed >= 40
 
 
 def test_threads_of_one_process_share_a_store(tmp_path):
