@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+LARGEST_BITS = 1023  # of a whole number that a float can hold
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -225,6 +226,8 @@ def check_finite(name: str, value: Any) -> float:
     """`value` as a float, if it is a finite number. Raises BadRow: wrong-type or not-finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise wrong_type(name, "a number", value)
+    if isinstance(value, int) and value.bit_length() > LARGEST_BITS:  # math.isfinite would overflow
+        raise BadRow("not-finite", f"{name} is beyond what a number can hold")
     if not math.isfinite(value):
         raise BadRow("not-finite", f"{name} is {value}")
     return float(value)

@@ -60,7 +60,7 @@ def _is_kto(*keys: str, by: tuple[str, ...] = ("label",)):
 def _labels(fields: Fields) -> Labelled:
     names = _texts(fields.row)
     text, *second = (check_text(name, fields.value(name)) for name in names)
-    key = next(key for key in LABELS if key in fields.row)
+    key = next((key for key in LABELS if key in fields.row), LABELS[0])
     label = fields.value(key)
     label = tuple(label) if isinstance(label, list) else label
     return Labelled(text, label, second[0] if second else None, fields.where, fields.rest())

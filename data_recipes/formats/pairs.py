@@ -90,7 +90,7 @@ def _alpaca_pair(fields: Fields) -> Comparison:
 
 def _helpsteer_preference(fields: Fields) -> Comparison | PassedOver:
     """Below zero the first answer is better (HelpSteer2-Preference, arXiv:2410.01257); the margin is the strength."""
-    key = next(key for key in STRENGTHS if key in fields.row)
+    key = next((key for key in STRENGTHS if key in fields.row), STRENGTHS[0])
     strength = number(key, fields.value(key))
     names = next((names for names in ANSWERS if names[0] in fields.row), ANSWERS[0])
     first, second = (fields.either(name, "assistant") for name in names)

@@ -18,6 +18,8 @@ from data_recipes.records import BadRow, Demonstration, Prompt, check_text
 ROLES = {"prompter": "user", "assistant": "assistant"}
 FLAT = frozenset(("message_tree_id", "message_id", "text", "role"))
 
+MAX_DEPTH = 200  # a published tree is some ten deep
+
 Path = list[dict]  # messages of a tree from the root on
 
 
@@ -72,18 +74,35 @@ def as_trees(rows: Iterable[tuple[str, dict | BadRow]]) -> Iterator[Gathered]:
 
 
 def _tree(rows: list[dict]) -> dict:
-    nodes = {row.get("message_id"): {**row, "replies": []} for row in rows}
+    """The first message with all others below it. Raises BadRow: broken-tree."""
+    for row in rows:
+        if not isinstance(row.get("message_id"), str) or not isinstance(row.get("parent_id"), (str, type(None))):
+            raise BadRow("broken-tree", "a message's message_id or parent_id is not text")
+    nodes = {row["message_id"]: {**row, "replies": []} for row in rows}
     if len(nodes) != len(rows):
-        raise BadRow("broken-tree", "two messages of the tree have the same message_id, or one has none")
+        raise BadRow("broken-tree", "two messages of the tree have the same message_id")
     roots = []
     for node in nodes.values():
         parent = node.get("parent_id")
         if parent is not None and parent not in nodes:
-            raise BadRow("broken-tree", f"the parent {str(parent)[:40]} of message {node['message_id']} is not in the file")
+            raise BadRow("broken-tree", f"the parent {parent[:40]} of message {node['message_id'][:40]} is not in the file")
         (roots if parent is None else nodes[parent]["replies"]).append(node)
     if len(roots) != 1:
         raise BadRow("broken-tree", f"the tree has {len(roots)} messages without a parent, not one")
+    if _size(roots[0]) != len(nodes):
+        raise BadRow("broken-tree", "some messages of the tree answer each other in a circle")
     return roots[0]
+
+
+def _size(root: dict) -> int:
+    """How many messages hang on the first one. Raises BadRow: broken-tree for a depth that recursion would not bear."""
+    level, found = [root], 0
+    for _ in range(MAX_DEPTH):
+        found += len(level)
+        level = [reply for node in level for reply in node["replies"]]
+        if not level:
+            return found
+    raise BadRow("broken-tree", f"the tree is deeper than {MAX_DEPTH} messages")
 
 
 def _root(fields: Fields) -> dict:
@@ -162,9 +181,10 @@ def _asked(path: Path) -> Iterator[Path]:
 def _chat(path: Path) -> list[dict]:
     made = []
     for node in path:
-        if node.get("role") not in ROLES:
-            raise BadRow("bad-role", f"the role is {str(node.get('role'))[:40]!r}, not one of {', '.join(ROLES)}")
-        made.append({"role": ROLES[node["role"]], "content": check_text("text", node.get("text"))})
+        role = node.get("role")
+        if not isinstance(role, str) or role not in ROLES:
+            raise BadRow("bad-role", f"the role is {str(role)[:40]!r}, not one of {', '.join(ROLES)}")
+        made.append({"role": ROLES[role], "content": check_text("text", node.get("text"))})
     return made
 
 
