@@ -274,12 +274,10 @@ def show_account(account: dict, ui: Any) -> None:
 
 
 def progress(ui: Any) -> Callable[[int, int], None]:
-    """A line at each tenth of a stage's questions."""
+    """A line at each fifth of a stage's questions."""
 
     def said(done: int, total: int) -> None:
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
+        if done == total or done * 5 // total > (done - 1) * 5 // total:
             ui.say(f"{done:,}/{total:,} questions of this stage")
 
     return said
-
-

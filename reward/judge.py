@@ -26,7 +26,7 @@ Case = tuple[list[dict], str, str]  # prompt, first answer, second answer
 VERDICT = re.compile(r"\[\[([ABC])\]\]")
 WINNER = {"A": "first", "B": "second", "C": "tie"}
 SWAPPED = {"A": "B", "B": "A", "C": "C"}
-ABSTENTIONS = ("order-decides", "unreadable", "no-verdict")
+ABSTENTIONS = ("order-decides", "unreadable", "refused", "no-answer")
 SAMPLING = Sampling(max_new_tokens=512, temperature=0.0)
 TEXTS = {
     "judge": (
@@ -39,6 +39,7 @@ TEXTS = {
         "Give a short reason. Then end with a line that is exactly [[A]] if A is better, [[B]] if B is better, or [[C]] if "
         "they are equally good."
     ),
+    "guidelines": "Judge by these guidelines first of all:\n{{guidelines}}",
 }
 
 
@@ -62,6 +63,7 @@ class Judge:
     """Judges cases with whatever answers requests.
 
     ask: requests -> answers in order; an `Asker` with its log, or a plain function. name: what results call it.
+    guidelines: the team's own, before which the wording's few words on what is better step back.
     """
 
     ask: Callable[[Sequence[Request]], Sequence[Answer]]
@@ -69,6 +71,7 @@ class Judge:
     wordings: Wordings = Wordings(TEXTS)
     sampling: Sampling = SAMPLING
     seed: int = 0
+    guidelines: str = ""
 
     def requests(self, case: Case) -> tuple[Request, Request]:
         """The two questions of a case: the answers in their order, and swapped."""
@@ -85,6 +88,8 @@ class Judge:
         conversation = "\n\n".join(f"{turn['role']}: {turn.get('content') or ''}" for turn in prompt)
         mark = sha256_text("\0".join((conversation, first, second)))[:8]
         text = self.wordings.fill("judge", mark=mark, conversation=conversation, first=first, second=second)
+        if self.guidelines.strip():
+            text = f"{self.wordings.fill('guidelines', guidelines=self.guidelines.strip())}\n\n{text}"
         return Request(({"role": "user", "content": text},), self.sampling, row_seed(self.seed, "judge", mark))
 
 
@@ -101,8 +106,8 @@ def decide(case: Case, forward: Answer, backward: Answer) -> Verdict:
     """One verdict out of two."""
     said = read_verdict(forward), read_verdict(backward)
     if None in said:
-        silent = any(answer.lost or answer.refused for answer in (forward, backward))
-        return Verdict(None, "no-verdict" if silent else "unreadable", *said)
+        lost, refused = (any(getattr(answer, what) for answer in (forward, backward)) for what in ("lost", "refused"))
+        return Verdict(None, "no-answer" if lost else "refused" if refused else "unreadable", *said)
     if said[0] != SWAPPED[said[1]]:
         return Verdict(None, "order-decides", *said)
     winner = WINNER[said[0]]

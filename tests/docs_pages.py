@@ -2,7 +2,7 @@
 
 Fenced blocks speak by the words after the fence:
     sh              lines that begin with `align ` (or `make `) must be valid; `sh run`: they are run, too
-    yaml STAGE      a config file of that stage
+    yaml STAGE      a config file of that stage; yaml style: a style guide
     json KIND NAME  a row of that format
     text tree       a tree of this repository
     text            beginning with `$ align ... --help`: that command's help, word for word

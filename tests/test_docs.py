@@ -25,6 +25,7 @@ from alignment.config.defaults import learning_rate
 from alignment.config.trainer import allowed
 from data_recipes import formats
 from data_recipes.readers import read
+from data_recipes.style import load_guide
 from tests import docs_pages as pages
 from tests.docs_pages import PAGES, ROOT, Block
 
@@ -170,7 +171,10 @@ def test_settings_tables_show_the_real_defaults_and_sources(stage):
 @pytest.mark.parametrize("block", pages.blocks("yaml"), ids=str)
 def test_config_files_load(block: Block, tmp_path):
     (tmp_path / "shown.yaml").write_text(block.text, encoding="utf-8")
-    load(block.words[1], tmp_path / "shown.yaml")
+    if block.words[1] == "style":
+        assert load_guide(tmp_path / "shown.yaml").rules
+    else:
+        load(block.words[1], tmp_path / "shown.yaml")
 
 
 def test_each_format_has_an_example_that_is_read(tmp_path):

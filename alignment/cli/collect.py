@@ -1,4 +1,4 @@
-"""`align collect`: the group; its commands are imported when they are used, and none of them needs torch."""
+"""`align collect`: the group; its commands are imported when they are used, and only `score` needs torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ ASK, RESULTS, KEEP = "Ask", "Results", "Keep"
 ENTRIES: dict[str, Entry] = {
     "init": Entry("alignment.cli.collect_ask", "init_command", ASK, "Make a collection from a file of items."),
     "add": Entry("alignment.cli.collect_ask", "add_command", ASK, "Add items, or another list of items."),
+    "score": Entry("alignment.cli.collect_score", "score_command", ASK, "Score items by rewards, for --choose (needs torch)."),
+    "judge": Entry("alignment.cli.collect_judge", "judge_command", ASK, "Let a model judge, beside the people."),
     "import": Entry("alignment.cli.collect_ask", "import_command", ASK, "Write a file of items from another tool's."),
     "serve": Entry("alignment.cli.collect_serve", "serve_command", ASK, "Serve the page, and print each person's link."),
     "guide": Entry("alignment.cli.collect_people", "guide_command", ASK, "Show the guidelines, or add a version."),

@@ -72,7 +72,7 @@ def _apply(options: list[Callable], function: Callable) -> Callable:
     example="""
 align data augment self-instruct --data seeds.jsonl --generator runs/sft --output new.jsonl --set count=200
 align data augment best-of-n --data prompts.jsonl --generator runs/sft --reward runs/reward --set to=pairs --output pairs.jsonl
-align data augment judge-pairs --data candidates.jsonl --generator http://127.0.0.1:8000/v1#Qwen/Qwen3-8B --output pairs.jsonl
+align data augment judge-pairs --data candidates.jsonl --generator "http://127.0.0.1:8000/v1#Qwen/Qwen3-8B" --output pairs.jsonl
 align data augment paraphrase --data support.jsonl --generator replay:old.jsonl.requests.jsonl --output new.jsonl
 """,
 )

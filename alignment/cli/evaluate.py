@@ -52,7 +52,7 @@ def decoding_options(function: Callable) -> Callable:
 align eval runs/reward --data pairs_heldout.jsonl
 align eval runs/sft runs/dpo --data demonstrations_heldout.jsonl
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
-align eval runs/sft runs/dpo --data prompts.jsonl --judge http://127.0.0.1:8000/v1#Qwen/Qwen3-8B --output eval
+align eval runs/sft runs/dpo --data prompts.jsonl --judge "http://127.0.0.1:8000/v1#Qwen/Qwen3-8B" --output eval
 align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.jsonl --reward my_rules:right
 """,
 )

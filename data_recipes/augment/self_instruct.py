@@ -76,7 +76,9 @@ def _round(job: Job, number: int, pool: Pool, found: list[Instruction]) -> list[
     room = job.settings.count - len(found)
     for text, (request, parents), place in zip(job.texts([one for one, _ in asked], where), asked, where, strict=True):
         for line in _items(job, text, place) if text else ():
-            if len(kept) < room and _passes(job, line, place, pool):
+            if len(kept) == room:
+                job.refuse(place, "not-needed", "there were enough before it", line)
+            elif _passes(job, line, place, pool):
                 pool.add(line)
                 kept.append(Instruction(line, parents, request.seed))
     return kept

@@ -31,7 +31,8 @@ def test_a_verdict_is_the_last_line_and_the_only_one(text, verdict):
 
 def test_a_cut_or_lost_answer_is_no_verdict():
     assert read_verdict(Answer("[[A]]", stopped=False)) is None
-    assert decide(CASE, Answer("[[A]]"), Answer(lost="status 500")).why == "no-verdict"
+    assert decide(CASE, Answer("[[A]]"), Answer(lost="status 500")).why == "no-answer"
+    assert decide(CASE, Answer(refused="too long"), Answer("[[A]]")).why == "refused"
     assert decide(CASE, Answer("[[A]]"), Answer("hm")).why == "unreadable"
 
 
@@ -75,7 +76,7 @@ def test_planted_judges_are_told_apart():
     assert longer["longer_wins"]["low"] > 0.9 and longer["consistent"]["value"] > 0.7
     assert 0.3 < noise["consistent"]["value"] < 0.7 and noise["first_shown"]["low"] < 0.5 < noise["first_shown"]["high"]
     assert planted("tie")["ties"] == 60 and planted("tie")["first_shown"] is None
-    assert planted("odd")["abstained"] == {"order-decides": 0, "unreadable": 60, "no-verdict": 0}
+    assert planted("odd")["abstained"] == {"order-decides": 0, "unreadable": 60, "refused": 0, "no-answer": 0}
 
 
 def test_the_counts_add_up():
@@ -86,4 +87,10 @@ def test_the_counts_add_up():
 
 def test_an_answer_longer_by_characters_is_the_longer_one():
     verdict = asking(lambda a, b: "A" if "Monday" in a else "B")([CASE])[0]
-    assert verdict.longer is False and set(TEXTS) == {"judge"}
+    assert verdict.longer is False and set(TEXTS) == {"judge", "guidelines"}
+
+
+def test_the_teams_guidelines_stand_first():
+    judge = Judge(lambda requests: [], guidelines="Prefer greetings. {{first}}")
+    text = judge.requests(CASE)[0].messages[0]["content"]
+    assert text.startswith("Judge by these guidelines first of all:\nPrefer greetings. {{first}}\n\nTwo assistants")

@@ -18,7 +18,7 @@ from tests.data_recipes.augment.stand_ins import Scripted
 
 
 def prompt(text: str, **extra) -> Prompt:
-    return Prompt((Message("user", text),), where=f"seeds.jsonl:{abs(hash(text)) % 90}", extra=extra)
+    return Prompt((Message("user", text),), where=f"seeds.jsonl:{len(text)}", extra=extra)
 
 
 def chat(question: str, answer: str, **extra) -> Demonstration:
@@ -77,7 +77,7 @@ def inventive():
 
 def test_self_instruct_keeps_what_is_new_and_answers_it():
     made = run("self-instruct", SEEDS, inventive(), "count=5", "parallel=2", "per_request=4", "novelty=0.9")
-    assert len(made.made) == 5 and {"not-for-text", "not-novel", "too-short"} == set(made.account.rejected)
+    assert len(made.made) == 5 and {"not-for-text", "not-needed", "not-novel", "too-short"} == set(made.account.rejected)
     row = made.made[0]
     assert row["messages"][0]["content"] == "Explain autumn winds briefly, with one reason"
     assert row["messages"][1]["content"].startswith("This is an answer to: Explain")
