@@ -37,7 +37,7 @@ def split_command(sources: tuple[str, ...], by: str, **options: Any) -> dict[str
     """Split files by prompt: rows with the same prompt are always on the same side.
 
     Rows are written as they are. Which side a prompt is on depends on its text and the seed alone: the same command gives
-    the same bytes, rows that are added later move no other row, and the held-out prompts are those that a stage would hold out.
+    the same bytes, and a stage with the same share and seed would hold out the same prompts.
     """
     from data_recipes.errors import Refused
     from data_recipes.split_files import split

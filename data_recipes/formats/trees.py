@@ -13,7 +13,7 @@ from data_recipes.formats.base import Fields, Gathered, PassedOver, told
 from data_recipes.formats.chats import chat
 from data_recipes.formats.pairs import preference
 from data_recipes.formats.ranked import Answer, by_column, chosen_pairs
-from data_recipes.records import BadRow, Demonstration, Prompt, check_text
+from data_recipes.records import BadRow, Demonstration, Prompt
 
 ROLES = {"prompter": "user", "assistant": "assistant"}
 FLAT = frozenset(("message_tree_id", "message_id", "text", "role"))
@@ -179,18 +179,18 @@ def _asked(path: Path) -> Iterator[Path]:
 
 
 def _chat(path: Path) -> list[dict]:
-    made = []
-    for node in path:
-        role = node.get("role")
-        if not isinstance(role, str) or role not in ROLES:
-            raise BadRow("bad-role", f"the role is {str(role)[:40]!r}, not one of {', '.join(ROLES)}")
-        made.append({"role": ROLES[role], "content": check_text("text", node.get("text"))})
-    return made
+    """Messages as they are: what is wrong with one is said where it is read, and touches only the records it is in."""
+    return [{"role": _role(node), "content": node.get("text")} for node in path]
+
+
+def _role(node: dict) -> Any:
+    role = node.get("role")
+    return ROLES.get(role, role) if isinstance(role, str) else role
 
 
 def _answer(node: dict) -> Answer:
     about = {name: node[name] for name in ("message_id", "rank") if name in node}
-    return Answer(check_text("text", node.get("text")), -_rank(node), about)
+    return Answer(node.get("text"), -_rank(node), about)
 
 
 def _pair_row(prompt: list[dict], better: Answer, worse: Answer) -> dict[str, Any]:

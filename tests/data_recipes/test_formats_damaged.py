@@ -13,7 +13,8 @@ from tests.docs_pages import blocks
 
 ROWS = [json.loads(line) for block in blocks("json") if len(block.words) == 3 for line in block.text.splitlines()]
 JUNK = [None, True, 1, -1.5, "", "x", "\n\nHuman: a", "true", [], {}, [[]], [{}], [None], {"a": 1}, [{"role": "user"}],
-        [{"role": ["x"], "content": "y"}], {"role": {}, "from": []}, "1e400", [1, 2], 10**400, {"replies": 5}, {"replies": [{}]}]
+        [{"role": ["x"], "content": "y"}], {"role": {}, "from": []}, "1e400", [1, 2], 10**400, {"replies": 5},
+        {"replies": [{}]}]
 
 
 def damaged(value, rng):

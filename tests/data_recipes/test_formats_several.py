@@ -272,6 +272,17 @@ def test_trees_that_are_broken_or_hold_nothing(tmp_path):
         "wrong-type": 1}
 
 
+def test_a_bad_message_touches_only_what_it_is_in(tmp_path):
+    bad = json.loads(json.dumps(TREE).replace('"text b4"', '" "').replace('"role": "prompter", "text": "text w1"',
+                                                                        '"role": "robot", "text": "text w1"'))
+    records, ledger = made(tmp_path, "comparisons", bad)
+    assert [row.extra["rejected_message_id"] for row in records] == ["worse", "b3"]
+    assert ledger.rejected == {"empty-text": 2}
+    every, ledger = made(tmp_path, "demonstrations", bad, ranked="all")
+    assert sorted(said(row) for row in every) == ["t best b1 b2", "t best b1 b3"]
+    assert ledger.rejected == {"empty-text": 1, "bad-role": 1}
+
+
 def test_a_tree_is_of_several_kinds_and_that_is_said():
     for row, name in ((TREE, "oasst-tree"), (flat(TREE)[0], "oasst-messages")):
         kinds = rf"kinds: comparisons \({name}\), demonstrations \({name}\), prompts \({name}\)\..*--to messages"
