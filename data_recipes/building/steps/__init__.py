@@ -15,6 +15,7 @@ STEPS: dict[str, Step] = {
     for step in (
         Step("normalise", "edit", "normalise:normalise"),
         Step("filter", "drop", "filter:filter_rows"),
+        Step("style", "drop", "style:style"),
         Step("redact", "edit", "redact:redact"),
         Step("decontaminate", "drop", "decontaminate:decontaminate"),
         Step("dedup", "set", "dedup:dedup"),
