@@ -39,7 +39,7 @@ def finish(session: Session, trainer, train: Rendered, also: Callable[[object, P
     # accelerate leaves its autocast around `forward` otherwise, and the model would be compared in another precision
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     release(trainer)
-    processes.first_decides(lambda: publish_result(session, trainer, model, train))
+    processes.first_decides(lambda: publish_result(session, trainer, model, train, also))
     if session.config.training.keep_checkpoints == 0 and processes.is_first():
         forget(job.run.checkpoints)
     job.ui.say(f"completed: {job.run.path}")

@@ -40,6 +40,7 @@ from alignment.models import (
 from alignment.runs import check_base, describe_base, differences
 from alignment.sources import Source, base_of, resolve
 from alignment.training import processes
+from alignment.training.checkpoints import asked_for
 
 MERGED = "base"  # folder of a run that holds the base with the parent's adapter folded in
 
@@ -240,6 +241,7 @@ def keep_plan(session: Session, plan: Plan) -> Plan:
     before = session.job.run.manifest.get("hardware")
     if not before or before["world"] != plan.world:
         return plan
+    before = {**before, **asked_for(session.job.run.checkpoints, plan.world)}
     kept = ("precision", "weights", "checkpointing", "micro_batch", "accumulation")
     changed = [f"{key} {before[key]}" for key in kept if before[key] != getattr(plan, key)]
     if changed:

@@ -117,7 +117,7 @@ class Renderer:
 
         `max_length` only cuts and `train_on` only masks, so they are no part of it.
         """
-        chat = self._chat.text(self._messages([{"role": "user", "content": "hi"}]), prompt=True)
+        chat = self._chat.text(self._messages([{"role": "user", "content": "hi"}]), self.tools, prompt=True)
         return sha256_json({
             "template": self.template_to_save, "tools": self.tools, "thinking": self.thinking,
             "stop_ids": self.stop_ids, "special": self._chat.variables, "size": len(self.tokenizer),
@@ -126,8 +126,8 @@ class Renderer:
 
     @property
     def template_to_save(self) -> str:
-        """The chat template with this renderer's system prompt and thinking as its defaults, for the run folder."""
-        return with_defaults(self._chat.template, self.system, self._switches.variables)
+        """The chat template with this renderer's system prompt, tools and thinking as its defaults, for the run folder."""
+        return with_defaults(self._chat.template, self.system, self._switches.variables, self.tools)
 
     def demonstration(self, record: Text | Demonstration) -> Rendered:
         """A row of supervised training: all tokens of a text, or the assistant's turns of a chat.

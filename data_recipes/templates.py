@@ -112,14 +112,18 @@ def choose_template(tokenizer, notes: list[str]) -> str:
     return pin_today(own, notes)
 
 
-def with_defaults(template: str, system: str | None, variables: dict) -> str:
-    """The template with a system prompt and switches written into its head, as defaults.
+def with_defaults(template: str, system: str | None, variables: dict, tools: list | None = None) -> str:
+    """The template with a system prompt, tools and switches written into its head, as defaults.
 
     So plain transformers and vLLM, who know nothing of our options, begin a chat as training did. What the caller
-    passes still wins. Values are JSON, which Jinja reads as its own literals.
+    passes still wins, and an empty list of tools is none. Values are JSON, or for tools Python: Jinja reads both as its
+    own literals, and JSON's null alone it does not know.
     """
     lines = {name: f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
              for name, value in sorted(variables.items())}
+    if tools:
+        lines["tools"] = ("{%- if tools is not defined or tools is none -%}"
+                          f"{{%- set tools = {json.loads(json.dumps(tools))!r} -%}}{{%- endif -%}}")
     if system:
         first = json.dumps({"role": "system", "content": system}, ensure_ascii=False)
         lines["messages"] = ("{%- if not messages or messages[0]['role'] not in ['system', 'developer'] -%}"

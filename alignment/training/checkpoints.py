@@ -16,6 +16,7 @@ from data_recipes.files import sha256_file, sync_file, sync_folder, write_json, 
 SEAL = "align_checkpoint.json"
 PREFIX = "checkpoint-"
 UNUSABLE = ".unusable"
+LESS = "smaller.json"  # what a process that ran out of memory asks all processes to go on with
 
 
 def seal(folder: Path, counters: dict) -> None:
@@ -76,6 +77,20 @@ def rotate(folder: Path, keep: int) -> None:
     if sealed:
         for path in folder.glob(f"{PREFIX}*{UNUSABLE}"):
             shutil.rmtree(path)
+
+
+def ask_for_less(folder: Path, plan: dict) -> None:
+    """Leaves a smaller micro-batch for all processes of the next start; `plan` has world, micro_batch and accumulation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / LESS, plan)
+
+
+def asked_for(folder: Path, world: int) -> dict:
+    """What `ask_for_less` left for a launch of `world` processes; empty where nothing was."""
+    if not (folder / LESS).is_file():
+        return {}
+    plan = json.loads((folder / LESS).read_text(encoding="utf-8"))
+    return {key: value for key, value in plan.items() if key != "world"} if plan["world"] == world else {}
 
 
 def forget(folder: Path) -> None:

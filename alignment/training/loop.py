@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from alignment.hardware import Plan, apply, half_micro_batch
 from alignment.session import Session, facts, steps_per_epoch, total_steps
 from alignment.training import processes
 from alignment.training.callbacks import EpochCallback, FiniteCallback, MetricsCallback, SealCallback, SignalCallback
-from alignment.training.checkpoints import counters, cut_metrics, newest_complete, step_of
+from alignment.training.checkpoints import ask_for_less, counters, cut_metrics, newest_complete, step_of
 from alignment.training.order import EpochOrder
 
 RETRIES = 3  # after an out-of-memory
@@ -38,12 +39,8 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
             trainer = build(plan)
             return _train(session, trainer, train)
         except torch.OutOfMemoryError as error:
-            if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:  # the other processes wait in a collective
-                raise Failed(
-                    f"out of memory at {plan.micro_batch} rows",
-                    where="hardware.micro_batch",
-                    do="Shorten data.max_length, use model.quantisation=4bit, or a larger device.",
-                ) from error
+            if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:
+                raise _too_large(plan, job.run.checkpoints) from error
             job.ui.warn(f"out of memory at {plan.micro_batch} rows: going on with half of it")
         del trainer
         gc.collect()
@@ -51,6 +48,20 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
         plan = half_micro_batch(plan)
         job.run.write(hardware=plan.as_dict()) if processes.is_first() else None
     raise AssertionError("unreachable")
+
+
+def _too_large(plan: Plan, checkpoints: Path) -> Failed:
+    """The error of a process that cannot go on by itself.
+
+    With several processes the others wait for this one in a collective, so that all have to begin anew: what they shall begin
+    with is left beside the checkpoints, since the manifest belongs to the first process.
+    """
+    do = "Shorten data.max_length, use model.quantisation=4bit, or a larger device."
+    if plan.world > 1 and plan.micro_batch > 1:
+        smaller = half_micro_batch(plan)
+        ask_for_less(checkpoints, {key: getattr(smaller, key) for key in ("world", "micro_batch", "accumulation")})
+        do = f"The same command again goes on from the last checkpoint with {smaller.micro_batch}."
+    return Failed(f"out of memory at {plan.micro_batch} rows", where="hardware.micro_batch", do=do)
 
 
 def _train(session: Session, trainer, train: Rendered):

@@ -227,6 +227,25 @@ def test_added_tokens_are_trained_with_the_whole_model(chain, tmp_path):
     run_stage("dpo", files, tmp_path / "sft", tmp_path / "dpo", training__max_steps=1)
 
 
+def test_out_of_memory_in_one_of_several_processes_leaves_half_for_all(tmp_path):
+    from types import SimpleNamespace
+
+    from alignment.hardware import Plan
+    from alignment.session import keep_plan
+    from alignment.training.loop import _too_large
+
+    def plan():
+        return Plan("cuda", "bfloat16", "bfloat16", "auto", False, 1, 2, 4, 1, False)
+
+    error = _too_large(plan(), tmp_path / "checkpoints")
+    assert "same command again goes on from the last checkpoint with 2" in error.paragraph()
+    run = SimpleNamespace(manifest={"hardware": plan().as_dict()}, checkpoints=tmp_path / "checkpoints")
+    kept = keep_plan(SimpleNamespace(job=SimpleNamespace(run=run)), plan())
+    assert (kept.micro_batch, kept.accumulation) == (2, 2) and "micro_batch 2" in kept.reasons[-1]
+    kept.micro_batch = 1
+    assert "Shorten data.max_length" in _too_large(kept, tmp_path / "checkpoints").paragraph()
+
+
 def test_no_checkpoint_stays_where_none_is_wanted(chain, tmp_path):
     _, files = chain
     sets = {"training__max_steps": 2, "training__save_every": 1, "training__keep_checkpoints": 0}

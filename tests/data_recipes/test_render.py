@@ -298,6 +298,29 @@ def test_saved_template_prompts_as_we_do(tmp_path):
     assert Renderer(loaded).prompt(asked) == made.prompt(asked)  # a merged folder, which has no options
 
 
+def test_saved_template_shows_the_run_s_tools_as_we_do(tmp_path):
+    from transformers import AutoTokenizer
+
+    def tool(name: str) -> dict:
+        key = {"type": "string", "default": None, "description": "'a' \"b\" {%- set x -%} %} 😀\n"}
+        schema = {"type": "object", "properties": {"key": key}, "additionalProperties": False}
+        return {"type": "function", "function": {"name": name, "description": "Looks.", "parameters": schema}}
+
+    with_tools = "{%- for tool in tools or [] -%}{{ '<|im_start|>tool ' + tool | tojson + '<|im_end|>' }}{%- endfor -%}"
+    made = ready(byte_level(with_tools + CHATML), tools=[tool("mine")])
+    asked = [{"role": "user", "content": "Hi."}]
+    made.tokenizer.chat_template = made.template_to_save
+    made.tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.apply_chat_template(asked, add_generation_prompt=True)["input_ids"] == made.prompt(asked)
+    own = loaded.apply_chat_template(asked, tools=[tool("other")], add_generation_prompt=True)["input_ids"]
+    assert own == made.prompt(asked, tools=[tool("other")]) != made.prompt(asked)
+    none = loaded.apply_chat_template(asked, tools=[], add_generation_prompt=True)["input_ids"]
+    assert none == ready(byte_level(with_tools + CHATML)).prompt(asked)
+    child = Renderer.from_options(loaded, made.options)
+    assert child.fingerprint == made.fingerprint and child.template_to_save == loaded.chat_template
+
+
 def test_preparing_twice_changes_nothing():
     tokenizer = byte_level(CHATML)
     first, template = prepare_tokenizer(tokenizer), tokenizer.chat_template

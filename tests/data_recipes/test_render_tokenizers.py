@@ -54,7 +54,7 @@ def test_chatml_tokens_added_by_name():
     tokenizer = byte_level(None, [])
     size = len(tokenizer)
     made = prepare_tokenizer(tokenizer, add_tokens=["<|im_start|>", "<|im_end|>"])
-    assert made.added == 2 and len(tokenizer) == size + 2 and "vLLM" in made.notes[0]
+    assert made.added == 2 and len(tokenizer) == size + 2 and "new row" in made.notes[0]
     assert trained(Renderer(tokenizer)) == TRAINED["chatml"]
     again = prepare_tokenizer(tokenizer, add_tokens=["<|im_start|>", "<|im_end|>"])
     assert again.added == 0 and again.template_fingerprint == made.template_fingerprint
