@@ -312,6 +312,12 @@ def test_were_something_let_through_the_policy_would_stop_it(browser, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------- layout
 
 
+BOXES = """
+const box = (id) => { const found = document.getElementById(id).getBoundingClientRect(); return [found.x, found.y, found.width]; };
+return [box('left-answer'), box('right-answer'), document.documentElement.scrollWidth, innerWidth];
+"""
+
+
 @pytest.mark.parametrize("width, height", [(1280, 860), (640, 430), (390, 844), (320, 640)])
 def test_layout_at_desktop_at_200_percent_and_on_a_phone(browser, tmp_path, width, height):
     wide = "| " + " | ".join("column" for _ in range(30)) + " |\n" + "|---" * 30 + "|\n\n```\n" + "x" * 400 + "\n```\n"
@@ -322,11 +328,10 @@ def test_layout_at_desktop_at_200_percent_and_on_a_phone(browser, tmp_path, widt
         with served(make(tmp_path, items=items), 2) as server:
             sign_in(browser, server.links["ana"])
             ready(browser)
-            left, right, scroll, inner = browser.execute_script(
-                "const box = (id) => { const r = document.getElementById(id).getBoundingClientRect(); return [r.x, r.y, r.width] };"
-                " return [box('left-answer'), box('right-answer'), document.documentElement.scrollWidth, innerWidth]")  # fmt: skip
+            left, right, scroll, inner = browser.execute_script(BOXES)
     finally:
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**size, "width": 1280, "height": 900, "mobile": False})
+        usual = {**size, "width": 1280, "height": 900, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", usual)
     assert scroll <= inner and abs(left[2] - right[2]) < 1
     assert left[1] == right[1] if width > 1000 else right[1] > left[1]
 

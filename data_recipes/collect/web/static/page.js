@@ -145,7 +145,8 @@ function choose(button) {
   }
   chosen = button;
   const what = waits.length === 2 ? "is each of them" : `is ${waits[0] === "left" ? "A" : "B"}`;
-  say(`${button.getAttribute("aria-label") || "A tie"}. And ${what} acceptable by itself?`);
+  const words = button.value === "tie" ? "A tie" : button.firstElementChild.textContent;
+  say(`${words}. And ${what} acceptable by itself?`);
 }
 
 for (const input of all(".acceptable input")) {
@@ -324,4 +325,4 @@ listKeys();
 measure();
 addEventListener("resize", () => unfold.getAttribute("aria-expanded") === "true" || measure());
 /* A key that was still down for the last item must not answer this one. */
-setTimeout(() => { document.body.dataset.ready = "yes"; }, 300);
+setTimeout(() => { document.body.dataset.ready = "yes"; }, 200);
