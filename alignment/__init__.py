@@ -1,6 +1,6 @@
 """Top floor: stages and the command line.
 
-    from alignment import sft, reward_model, dpo, ppo, load_run
+    from alignment import sft, reward_model, dpo, ppo_policy, load_run
 
 The names are looked up when they are used, so that `import alignment` costs nothing. The environment is set here,
 before anything imports torch, because OpenMP reads its settings once.
@@ -22,7 +22,7 @@ _HOMES = {
     "sft": "alignment.api",
     "reward_model": "alignment.api",
     "dpo": "alignment.api",
-    "ppo": "alignment.api",
+    "ppo_policy": "alignment.api",
     "load_run": "alignment.models",
 }
 __all__ = ["__version__", *_HOMES]

@@ -27,9 +27,12 @@ from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, micro_batch
 from alignment.training.label_head import attach_label_head
 
 # What this file leans on in TRL and transformers; tests/alignment/ppo/test_seams.py holds a test for each.
-SEAMS = ("GRPOConfig.__post_init__", "_generate", "_tokenize_prompts", "_calculate_rewards",
-         "_generate_and_score_completions", "get_train_dataloader", "training_step", "_clip_grad_norm",
-         "create_optimizer", "evaluate", "_save_checkpoint", "_load_from_checkpoint", "_metrics")
+SEAMS = (
+    "GRPOConfig.__post_init__", "GRPOTrainer._generate", "GRPOTrainer._tokenize_prompts", "GRPOTrainer._calculate_rewards",
+    "GRPOTrainer._generate_and_score_completions", "GRPOTrainer.log", "Trainer.get_train_dataloader", "Trainer.training_step",
+    "Trainer._clip_grad_norm", "Trainer.create_optimizer", "Trainer.evaluate", "Trainer._save_checkpoint",
+    "Trainer._load_from_checkpoint",
+)
 
 
 class PpoArguments(GRPOConfig):

@@ -43,21 +43,23 @@ def judge(messages: tuple[dict, ...], answer: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Lets every person of a collection answer until nothing is left, or `--most` votes are given."""
-    from data_recipes.collect.simulate import Careful, answer_all
+    """Lets all people of a collection answer in turns until nothing is left, or each has given `--most` votes."""
+    from data_recipes.collect import simulate
     from data_recipes.collect.store import Store
 
     parser = argparse.ArgumentParser(prog="python -m data_recipes.toy.people", description="Answer a toy collection.")
     parser.add_argument("file", help="the collection, of items with the toy world's requests")
-    parser.add_argument("--error", type=float, default=0.1, help="how often they say the opposite (default: 0.1)")
+    parser.add_argument("--habit", choices=("careful", "longer", "random", "left"), default="careful")
+    parser.add_argument("--error", type=float, default=0.1, help="how often careful people say the opposite (default: 0.1)")
     parser.add_argument("--most", type=int, help="votes of each person (default: all that is asked)")
-    parser.add_argument("--seed", type=int, default=0, help="of their errors (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of what they do by chance (default: 0)")
     options = parser.parse_args(arguments)
+    habit = {"careful": simulate.Careful(judge, options.error), "longer": simulate.longer, "random": simulate.at_random,
+             "left": simulate.always_left}[options.habit]
     with Store.open(options.file) as store:
-        for person in store.annotators():
-            if person.active and person.asked and person.role != "judge":
-                done = answer_all(store, person.name, Careful(judge, options.error), seed=options.seed, most=options.most)
-                print(f"{person.name}: {done} votes")
+        names = [person.name for person in store.annotators() if person.active and person.asked and person.role != "judge"]
+        for name, done in simulate.answer_all(store, dict.fromkeys(names, habit), seed=options.seed, most=options.most).items():
+            print(f"{name}: {done} votes")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ SIZES = {
     "pairs_heldout": 500,
     "requests_heldout": 1000,
     "demonstrations_heldout": 200,
+    "requests": 2000,
 }
 
 
 def write(output: Path | str, seed: int = 0) -> dict[str, int]:
-    """Writes the five files of one seed into a folder and returns their row counts."""
+    """Writes the six files of one seed into a folder and returns their row counts."""
     tables = build(seed)
     for name, rows in tables.items():
         files.write_jsonl(Path(output) / f"{name}.jsonl", rows)
@@ -38,12 +39,12 @@ def build(seed: int) -> dict[str, list[dict]]:
     """All rows of one seed by file name. No question is in two files, and held-out codes are in no training file."""
     rng = random.Random(f"toy world {seed}")  # a text seed is hashed by SHA-512, the same on every platform
     train = iter(world.draw_requests(rng, SIZES["demonstrations"] + SIZES["pairs"], held_out=False))
-    held = iter(world.draw_requests(rng, sum(SIZES.values()) - SIZES["demonstrations"] - SIZES["pairs"], held_out=True))
+    held = iter(world.draw_requests(rng, sum(SIZES[name] for name in SIZES if name.endswith("heldout")), held_out=True))
 
     def take(name: str, source) -> list[Request]:
         return [next(source) for _ in range(SIZES[name])]
 
-    return {
+    tables = {
         "demonstrations": [demonstration(rng, request) for request in take("demonstrations", train)],
         "pairs": [pair(rng, request, LABEL_NOISE) for request in take("pairs", train)],
         "pairs_heldout": [pair(rng, request, 0.0) for request in take("pairs_heldout", held)],
@@ -52,6 +53,15 @@ def build(seed: int) -> dict[str, list[dict]]:
         ],
         "demonstrations_heldout": [demonstration(rng, request) for request in take("demonstrations_heldout", held)],
     }
+    return {**tables, "requests": new_requests(seed, tables)}
+
+
+def new_requests(seed: int, tables: dict[str, list[dict]]) -> list[dict]:
+    """Prompts alone, to be answered by the policy itself; none of their questions is in another file."""
+    asked = {(row.get("prompt") or row["messages"])[0]["content"] for rows in tables.values() for row in rows}
+    drawn = world.draw_requests(random.Random(f"toy world {seed}, requests"), SIZES["requests"] + len(asked), held_out=False)
+    fresh = [request for request in drawn if request.prompt[0]["content"] not in asked]
+    return [{"prompt": request.prompt} for request in fresh[: SIZES["requests"]]]
 
 
 def demonstration(rng: random.Random, request: Request) -> dict:

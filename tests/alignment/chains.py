@@ -7,12 +7,12 @@ import os
 import signal
 from pathlib import Path
 
-from alignment import dpo, ppo, reward_model, sft
+from alignment import dpo, ppo_policy, reward_model, sft
 from alignment.cli.progress import Steps, Ui
 from data_recipes.files import write_jsonl
 from tests import tiny
 
-STAGES = {"sft": sft, "reward": reward_model, "dpo": dpo, "ppo": ppo}
+STAGES = {"sft": sft, "reward": reward_model, "dpo": dpo, "ppo": ppo_policy}
 # Small, float32, one thread: the same bytes on every machine of one kind.
 QUICK = {
     "training.batch_size": 4,

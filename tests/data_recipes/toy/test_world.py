@@ -11,7 +11,7 @@ from data_recipes.toy import judge, prose, world, write
 from data_recipes.toy.__main__ import main
 
 SEEDS = (0, 1, 2)
-FILES = ("demonstrations", "demonstrations_heldout", "pairs", "pairs_heldout", "requests_heldout")
+FILES = ("demonstrations", "demonstrations_heldout", "pairs", "pairs_heldout", "requests", "requests_heldout")
 
 
 @pytest.fixture(scope="module", params=SEEDS)
