@@ -119,7 +119,7 @@ def _degenerate(row: Row, text: str) -> str:
     if not any(sign.isalnum() for sign in text) and not _has_emoji(text):
         return "no letter and no digit"
     echo, asked = near.normal(text), row.prompt_turns[-1].content if row.prompt_turns else ""
-    return "the prompt again" if len(echo) > 20 and echo == near.normal(asked) else ""
+    return "the prompt again" if echo.count(" ") >= 2 and echo == near.normal(asked) else ""
 
 
 def _has_emoji(text: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +57,13 @@ def lengths(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
 
 def refusals(context: Context, name: str) -> list[Place]:
     """The rows refused by the reader that one check is to report."""
-    return [Place(row.where, f"{row.reason}: {row.detail}", excerpt(str(row.row or "")))
+    return [Place(row.where, f"{row.reason}: {row.detail}", excerpt(_as_text(row.row)))
             for row in context.refused if CLAIMED.get(row.reason, "unreadable") == name]
+
+
+def _as_text(row: Any) -> str:
+    """A refused row as it may have stood in its file."""
+    return row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str) if row else ""
 
 
 def quantiles(counts: Sequence[int]) -> str:

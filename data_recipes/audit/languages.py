@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.model import FACT, LOOK, Bars, Context, Finding, Row, counted
 from data_recipes.audit.registry import any_rows, check
+from data_recipes.languages import language
 
-LETTERS, SURE = 40, 0.98  # fewer letters, or a lower probability, and nothing is said: "hello" would be any language
 RARE = 0.02  # a language of fewer rows than this share stands out
-CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|<[^<>\n]{1,80}>", re.DOTALL)
-LETTER = re.compile(r"[^\W\d_]")
-DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 UNKNOWN = "too short or unclear"
 
 
@@ -24,15 +19,15 @@ UNKNOWN = "too short or unclear"
        mend="filter: language")
 def languages(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """The language of each row's answer (or its prompt), those that stand out, and answers in another than their prompt."""
-    told = [(row, language(_prose(row))) for row in rows]
-    counts = Counter(found or UNKNOWN for _, found in told)
+    told = [(row, name, language(text)) for row in rows for name, text in _prose(row).items()]
+    counts = Counter(found or UNKNOWN for *_, found in told)
     known = sum(counts.values()) - counts[UNKNOWN]
     rare = {name for name, count in counts.items() if name != UNKNOWN and count < max(RARE * known, 1.5)}
-    places = [place(row, f"reads as {found}", next(iter(row.answers), "")) for row, found in told if found in rare]
+    places = [place(row, f"reads as {found}", name) for row, name, found in told if found in rare]
     said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(8))
-    yield Finding("languages", "Languages", LOOK if places else FACT, f"{said}. Listed are rows in a language of fewer than "
-                  f"{RARE:.0%} of the rows.", len(places), max(known, 1), places=tuple(places),
-                  bars=(Bars("rows by language", tuple(counts.most_common(12))),))
+    yield Finding("languages", "Languages", LOOK if places else FACT, f"{said}. Listed are answers in a language of fewer "
+                  f"than {RARE:.0%} of them.", len(places), max(known, 1), "answers", places=tuple(places),
+                  bars=(Bars("answers by language", tuple(counts.most_common(12))),))
     yield _mismatch(rows)
 
 
@@ -48,23 +43,6 @@ def _mismatch(rows: Sequence[Row]) -> Finding:
                    level=LOOK, why="A model that answers in another language than it was asked in is of no use to who asked.")
 
 
-def _prose(row: Row) -> str:
-    return " ".join(row.answers.values()) or row.prompt
-
-
-@lru_cache(maxsize=1 << 16)
-def language(text: str) -> str:
-    """The language as an ISO 639-1 code, or "" where it cannot be told: code, sums, names and short texts have none."""
-    prose = CODE.sub(" ", text[:4000])
-    # a sign of a script without spaces says as much as three letters
-    if len(LETTER.findall(prose)) + 2 * len(DENSE.findall(prose)) < LETTERS:
-        return ""
-    found, probability = _identifier().classify(prose)
-    return found if probability >= SURE else ""
-
-
-@lru_cache(maxsize=1)
-def _identifier():
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+def _prose(row: Row) -> dict[str, str]:
+    """The answers, or what was asked where there are none."""
+    return row.answers or dict(row.texts[-1:])

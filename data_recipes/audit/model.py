@@ -28,7 +28,7 @@ Embedder = Callable[[Sequence[str]], Any]  # texts to vectors (N, D)
 Scorer = Callable[[Sequence[str]], Sequence[float]]  # texts to scores in [0, 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a row is itself: two with the same words stand on two lines
 class Row:
     """A record with what checks ask of it.
 
@@ -112,6 +112,7 @@ class Context:
     refused: rows that could not be read. against: evaluation items by the name of their set, see `decontaminate.Item`.
     allowed: phrases that a reviewer let pass. renderer, max_length: how rows become tokens, and where they are cut.
     target: texts of the target domain. groups: words by group. group_column: a column that names a row's group.
+    guide: the team's own style, a `data_recipes.style.Guide`.
     """
 
     refused: tuple[Refused, ...] = ()
@@ -124,6 +125,7 @@ class Context:
     toxicity: Scorer | None = None
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     group_column: str = ""
+    guide: Any = None
     threshold: float = near.THRESHOLD
     seed: int = 0
 

@@ -17,7 +17,7 @@ from data_recipes.audit.run import SECTIONS, Report
 from data_recipes.audit.terminal import amount, headline
 
 HERE = Path(__file__).parent
-SHOWN = 40  # places of a finding on the page; audit.json has all
+SHOWN, OPEN = 40, 4  # places of a finding on the page, and of them before they are unfolded; audit.json has all
 WORDS = {PROBLEM: "to mend", LOOK: "to look at", FACT: "fact", CLEAN: "clean"}
 
 
@@ -49,8 +49,8 @@ def html(report: Report, title: str) -> str:
 def _card(found: Finding) -> dict[str, Any]:
     return {
         "found": found, "amount": amount(found), "word": WORDS[found.level], "places": found.places[:SHOWN],
-        "more": max(0, len(found.places) - SHOWN), "figures": [_figure(figure, found) for figure in found.figures],
-        "bars": [_bars(bars) for bars in found.bars],
+        "more": max(0, len(found.places) - SHOWN), "open": OPEN,
+        "figures": [_figure(figure, found) for figure in found.figures], "bars": [_bars(bars) for bars in found.bars],
     }
 
 

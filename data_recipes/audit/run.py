@@ -9,6 +9,7 @@ from typing import Any
 # The order of these imports is the order of the report: each registers its checks.
 from data_recipes.audit import (  # noqa: F401
     counts, tokens, languages, duplicates, answers, encoding, personal, leakage, shortcuts, conflicts, people, domain,
+    house_style, synthetic,
 )
 from data_recipes.audit.model import LEVELS, Context, Figure, Finding, NotDone, Row
 from data_recipes.audit.registry import CHECKS

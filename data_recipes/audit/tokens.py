@@ -122,4 +122,5 @@ def _same_after_cut(measured: list[Measured], context: Context) -> Finding:
               for one in pairs if one.same_after_cut]
     return counted("identical-after-cut", "Pairs that are equal once they are cut", "Both sides are equal within the maximum "
                    "length: what differs is never seen.", places, len(pairs), unit="pairs", level=PROBLEM,
-                   why="The pair trains on a difference that is not there.", mend="filter: tokens")
+                   why="Trainers that cut pairs train on a difference that is not there; the stages here leave such pairs out.",
+                   mend="filter: tokens")
