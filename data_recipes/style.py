@@ -26,7 +26,7 @@ from typing import Any
 
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_json
-from data_recipes.records import Comparison, Demonstration, Record, Text
+from data_recipes.records import Comparison, Demonstration, Record, Text, Unpaired
 from data_recipes.strict_yaml import read_file
 
 SENTENCE = re.compile(r"[^.!?…。！？]*[^\s.!?…。！？][^.!?…。！？]*")
@@ -99,18 +99,14 @@ def load_guide(path: Path | str) -> Guide:
 
 
 def taught(record: Record) -> str:
-    """The answer that a row teaches: of pairs the chosen one; of a chat the last. Empty for prompts."""
+    """The answer that a row teaches: of pairs the chosen one, of a chat the last, and one that was called good. Else empty."""
     if isinstance(record, Text):
         return record.text
     if isinstance(record, Comparison):
         return record.chosen[0].content
+    if isinstance(record, Unpaired):
+        return record.completion[0].content if record.label else ""
     return record.messages[-1].content if isinstance(record, Demonstration) else ""
-
-
-def breaches(record: Record, guide: Guide) -> list[Breach]:
-    """What a row's answer breaks: a filter drops the row where this is not empty. A prompt breaks nothing."""
-    text = taught(record)
-    return guide.check(text) if text else []
 
 
 def audit(records: Iterable[Record], guide: Guide) -> dict:
@@ -122,12 +118,13 @@ def audit(records: Iterable[Record], guide: Guide) -> dict:
     """
     looked, broken, counts, findings, contrary = 0, 0, Counter(), [], []
     for record in records:
-        found = breaches(record, guide)
-        looked += bool(taught(record))
+        text = taught(record)
+        found = guide.check(text) if text else []
+        looked += bool(text)
         broken += bool(found)
         counts.update(breach.rule for breach in found)
         findings += [{"where": record.where, "rule": one.rule, "detail": one.detail} for one in found]
-        if isinstance(record, Comparison) and guide.score(record.rejected[0].content) > guide.score(taught(record)):
+        if isinstance(record, Comparison) and guide.score(record.rejected[0].content) > guide.score(text):
             contrary.append(record.where)
     return {
         "guide": guide.name, "rows": looked, "broken": broken, "rules": {name: counts[name] for name in guide.rules},

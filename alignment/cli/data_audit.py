@@ -56,6 +56,7 @@ align data audit data/support --fail-on "leakage>0,duplicates>0.01,personal-data
 @model_options
 @click.option("--groups", metavar="FILE", help="Words by group, `women: woman, women`, in place of the list that comes along.")
 @click.option("--group-column", metavar="NAME", default="", help="The column that names a row's group, in place of words.")
+@click.option("--style", metavar="FILE", help="Style guide of the team's own: which answers break it.")
 @click.option("--only", metavar="A,B", default="", help="These checks alone.")
 @click.option("--fail-on", metavar="A>X,B>Y", multiple=True, help="Exit 1 where a share, rate or NAME.count is above (or <).")
 @click.option("--output", metavar="DIR", help="Write audit.html and audit.json here. They hold pieces of rows.")
@@ -106,12 +107,14 @@ def _context(loaded: Any, options: dict[str, Any]) -> Any:
     from data_recipes.audit import inputs, wordlists
     from data_recipes.audit.model import Context
 
+    from data_recipes.style import load_guide
+
     listed = wordlists.groups(Path(options["groups"]).expanduser()) if options["groups"] else wordlists.groups()
     return Context(
         refused=tuple(loaded.refused), against=inputs.evaluation_items(options["against"]),
         allowed=inputs.allowed_phrases(options["allow"]), target=inputs.texts(options["target"]), groups=listed,
-        group_column=options["group_column"], seed=options["seed"], max_length=options["max_length"],
-        renderer=_renderer(options["model"]), **_models(options),
+        guide=load_guide(options["style"]) if options["style"] else None, group_column=options["group_column"],
+        seed=options["seed"], max_length=options["max_length"], renderer=_renderer(options["model"]), **_models(options),
     )
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from data_recipes.errors import Refused
 from data_recipes.records import Comparison, Demonstration, Message, Prompt
-from data_recipes.style import audit, breaches, load_guide
+from data_recipes.style import audit, load_guide, taught
 from reward.scorers import load_rule
 
 GUIDE = r"""
@@ -80,12 +80,12 @@ def test_a_wrong_guide_is_refused_at_its_line(tmp_path, text, said):
         load_guide(tmp_path / "none.yaml")
 
 
-def test_one_guide_as_filter_audit_and_reward(guide, tmp_path):
+def test_one_guide_as_audit_and_reward(guide, tmp_path):
     user, bad = (Message("user", "Where?"),), "Hi. " + GOOD
     rows = [Demonstration((*user, Message("assistant", GOOD)), where="a:1"),
             Demonstration((*user, Message("assistant", bad)), where="a:2"),
             Comparison(user, (Message("assistant", bad),), (Message("assistant", GOOD),), where="a:3"), Prompt(user)]
-    assert [bool(breaches(row, guide)) for row in rows] == [False, True, True, False]
+    assert [taught(row) for row in rows] == [GOOD, bad, bad, ""]
     found = audit(rows, guide)
     assert (found["rows"], found["broken"], found["rules"]["greeting"]) == (3, 2, 2)
     assert found["rejected_better"] == ["a:3"] and found["findings"][0] == {
