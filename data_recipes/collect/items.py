@@ -99,9 +99,19 @@ def as_rows(path: Path | str) -> tuple[list[dict], Reading]:
     return rows, found
 
 
+def parts(row: dict) -> tuple[tuple[dict, ...], list[str]]:
+    """The conversation of a row that `as_rows` gave, and its answers' texts."""
+    return _messages(row), [answer.text for answer in _answers(row, {})]
+
+
+def meta_of(path: Path) -> Path:
+    """Where `align generate` says how the answers of a file were made."""
+    return path.with_name(path.name + ".meta.json")
+
+
 def read_meta(path: Path) -> dict[str, Any]:
     """What `align generate` wrote beside its answers; nothing where there is no such file."""
-    meta = path.with_name(path.name + ".meta.json")
+    meta = meta_of(path)
     if not meta.is_file():
         return {}
     try:

@@ -7,7 +7,7 @@ the task: the conversation and two answers, left and right.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,20 +55,36 @@ def vote(choice: str, rng: random.Random) -> dict[str, Any]:
     return {"choice": choice, "strength": rng.randint(1, 4) if choice in ("left", "right") else None}
 
 
-def answer_all(store: Store, name: str, habit: Habit, *, seed: int = 0, most: int | None = None, pace: float = READING) -> int:
-    """Lets one person answer until nothing is left, or `most` votes are given; how many were.
+class Person:
+    """One simulated person at a store. pace: words a minute, on which the visible time depends, within a third."""
 
-    pace: words a minute, on which the visible time depends, within a third.
-    """
-    who = next(person for person in store.annotators() if person.name == name)
-    rng, guideline = random.Random(f"{seed}:{name}"), store.guidelines().version
-    done = 0
-    while most is None or done < most:
-        task = store.claim(who.id)
+    def __init__(self, store: Store, name: str, habit: Habit, *, seed: int = 0, pace: float = READING) -> None:
+        self.store, self.habit, self.pace, self.rng = store, habit, pace, random.Random(f"{seed}:{name}")
+        self.who = next(person.id for person in store.annotators() if person.name == name)
+        self.guideline = store.guidelines().version
+
+    def answer(self) -> bool:
+        """Takes a task and votes; False where nothing is left."""
+        task = self.store.claim(self.who)
         if task is None:
-            break
+            return False
         words = sum(len(text.split()) for text in (*(turn["content"] for turn in task.messages), task.left, task.right))
-        visible_ms = round(words / (pace * rng.uniform(0.75, 1.33)) * 60_000)
-        store.record(who.id, Entry(task.lease, "vote", task.item, habit(task, rng), task.lease, visible_ms, guideline))
-        done += 1
+        visible_ms = round(words / (self.pace * self.rng.uniform(0.75, 1.33)) * 60_000)
+        body = self.habit(task, self.rng)
+        # the lease is a name of its own for each task, and so for the one vote on it
+        self.store.record(self.who, Entry(task.lease, "vote", task.item, body, task.lease, visible_ms, self.guideline))
+        return True
+
+
+def answer_all(store: Store, habits: Mapping[str, Habit], *, seed: int = 0, most: int | None = None,
+               paces: Mapping[str, float] | None = None) -> dict[str, int]:
+    """Lets people answer in turns until nothing is left, or each has given `most` votes; how many each gave."""
+    paces, done = paces or {}, dict.fromkeys(habits, 0)
+    waiting = {name: Person(store, name, habit, seed=seed, pace=paces.get(name, READING)) for name, habit in habits.items()}
+    while waiting:
+        for name, person in list(waiting.items()):
+            if done[name] == most or not person.answer():
+                del waiting[name]
+            else:
+                done[name] += 1
     return done

@@ -84,7 +84,7 @@ def notes(found: dict[str, Any]) -> list[str]:
 def tables(found: dict[str, Any]) -> list[Table]:
     """The tables in the order in which they are printed."""
     made = [agreement_table(found["agreement"], "shared items")]
-    if "agreement_random" in found:
+    if found.get("agreement_random", {}).get("shared_items"):
         made.append(agreement_table(found["agreement_random"], "shared items that no score chose"))
     made += [habits_table(found), trust_table(found)]
     if found["agreement"]["cohen"]:
@@ -103,7 +103,8 @@ def agreement_table(values: dict[str, Any], which: str) -> Table:
         ("two votes agree, ties counted", percent(values["raw_with_ties"]), count(values["raw_with_ties"])),
         ("two votes agree, votes for a side only", percent(values["raw_without_ties"]), count(values["raw_without_ties"])),
     ]
-    return f"Agreement of {values['people']} people on {values['shared_items']} {which}", ("", "", "items"), rows
+    who = "1 person" if values["people"] == 1 else f"{values['people']} people"
+    return f"Agreement of {who} on {values['shared_items']} {which}", ("", "", "items"), rows
 
 
 def _raters(fleiss: dict) -> str:

@@ -20,8 +20,7 @@ def file(tmp_path_factory) -> str:
                        Answer("much longer " * (1 + number % 3), "runs/<dpo>")) for number in range(30))
     plan = Plan((ListPlan("main", items, overlap=2, repeats=0.1),), ("ana", "ben"), acceptable=False)
     with Store.create(path, plan) as store:
-        simulate.answer_all(store, "ana", simulate.longer)
-        simulate.answer_all(store, "ben", simulate.at_random)
+        simulate.answer_all(store, {"ana": simulate.longer, "ben": simulate.at_random})
     return str(path)
 
 

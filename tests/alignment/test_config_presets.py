@@ -75,7 +75,7 @@ def test_launches_that_were_not_run_say_so(file):
     assert "EXPERIMENTAL" in file.read_text()
 
 
-def test_the_pipeline_is_sound_shell():
-    script = ROOT / "configs" / "pipelines" / "support.sh"
+@pytest.mark.parametrize("script", sorted((ROOT / "configs" / "pipelines").glob("*.sh")), ids=lambda file: file.stem)
+def test_the_pipelines_are_sound_shell(script):
     assert os.access(script, os.X_OK)
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
