@@ -31,7 +31,7 @@ sources:
   drawn: {path: ROWS, licence: CC0-1.0}
 steps:
   - normalise
-  - filter: {min_answer_words: 3, quality: [repetition, boilerplate, encoding]}
+  - filter: {min_answer_words: 3, quality: [repetition, refusal, encoding]}
   - dedup
   - near_dedup
   - decontaminate: {against: [EVAL]}
@@ -90,7 +90,8 @@ def write_rows(folder: Path, count: int) -> None:
                 source = rng.choice(recent)
                 row = {key: edited(rng, source[key], draw) for key in ("prompt", "completion")}
             else:
-                row = {"prompt": " ".join(draw(rng.randint(8, 30))) + "?", "completion": " ".join(draw(rng.randint(10, 120))) + "."}
+                prompt, completion = (" ".join(draw(rng.randint(*lengths))) for lengths in ((8, 30), (10, 120)))
+                row = {"prompt": prompt + "?", "completion": completion + "."}
                 recent.append(row)
                 del recent[:-1000]
             file.write(json.dumps(row) + "\n")
@@ -121,7 +122,8 @@ def measured(command: list[str], rows: int, work: Path) -> dict:
     if seen.code:
         raise SystemExit(f"{' '.join(command)} ended with {seen.code}: {said[-2000:]}")
     return {"rows": rows, "seconds": round(seen.wall, 1), "rows_per_second": round(rows / seen.wall),
-            "peak_rss_mib": round(seen.peak_tree / 2**20), "others_share": round(seen.foreign, 2), "said": said.splitlines()[-1]}
+            "peak_rss_mib": round(seen.peak_tree / 2**20), "others_share": round(seen.foreign, 2),
+            "said": said.splitlines()[-1]}
 
 
 def stage_seconds(output: Path) -> dict[str, float]:

@@ -1,55 +1,44 @@
 """What is plainly wrong with an answer, without a model: rules that say what they found, or nothing.
 
-The thresholds are those of Gopher (arXiv:2112.11446, appendix A1.1) where it has one; its rules for whole web pages
-(stop words, mean word length, bullet points) would drop sound short answers and are left out.
+They are the audit's own, so that what it reports is what `filter: {quality: [...]}` takes out.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 
-from data_recipes import near
+from data_recipes.audit import answers, encoding
 
-# What models say of themselves; a person's own refusal reads differently.
-BOILERPLATE = re.compile(
-    r"\bas an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?\b"
-    r"|\bi am an? (?:ai|language) (?:model|assistant)\b|\bi(?:'m| am) (?:chatgpt|gpt-\d)\b"
-    r"|\bmy (?:knowledge cutoff|training data)\b", re.IGNORECASE)
-MOJIBAKE = re.compile(r"Ã[\x80-\xbf©¨¶¼¤Ÿ]|â€[™œ\x9d“”¢¦]|\ufffd")
-PLACEHOLDER = re.compile(r"<no ?input>|\[(?:insert|your)[^\]\n]{0,40}\]|\blorem ipsum\b|\bTODO\b", re.IGNORECASE)
-ENDINGS = tuple(".!?:;)]}\"'`*_”’»…。！？>|~")
+INSERT = re.compile(r"\[(?:insert|your)\b[^\]\n]{0,40}\]|\blorem ipsum\b", re.IGNORECASE)
 
 
 def repetition(text: str) -> str:
-    """Too large a part lies in one repeated line or one repeated run of words."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    repeated = sum(len(line) * (count - 1) for line, count in Counter(lines).items())
-    if len(lines) > 3 and repeated > 0.2 * sum(map(len, lines)):
-        return f"{repeated / sum(map(len, lines)):.0%} of the characters lie in repeated lines"
-    words = near.words(text)
-    for size, share in ((3, 0.18), (4, 0.16)):
-        grams = Counter(zip(*(words[start:] for start in range(size)), strict=False))
-        gram, count = next(iter(grams.most_common(1)), ((), 0))
-        if count > 3 and count * size > share * len(words):
-            return f"{' '.join(gram)!r} makes up {count * size / len(words):.0%} of the words"
-    return ""
+    """A phrase repeated without end, or most lines more than once."""
+    return answers.loop(text)
 
 
-def boilerplate(text: str) -> str:
-    """The answer speaks of itself as a model."""
-    return _found(BOILERPLATE, text)
+def refusal(text: str) -> str:
+    """A stock refusal or a model's word about itself near the start."""
+    return _found(answers.REFUSAL, text[:answers.OPENING])
 
 
-def encoding(text: str) -> str:
-    """Characters read in the wrong encoding, or lost."""
-    return _found(MOJIBAKE, text)
+def damage(text: str) -> str:
+    """Characters read in the wrong encoding, lost, or invisible."""
+    fault = encoding.fault(text)
+    return fault[0] if fault else ""
+
+
+def degenerate(text: str) -> str:
+    """Nothing but a placeholder, or no letter and no digit."""
+    if answers.PLACEHOLDER.fullmatch(text.strip()):
+        return f"a placeholder: {text.strip()[:40]!r}"
+    return "" if any(sign.isalnum() or ord(sign) > 0x2190 for sign in text) else "no letter and no digit"
 
 
 def placeholder(text: str) -> str:
-    """A place to fill in was left."""
-    return _found(PLACEHOLDER, text)
+    """A place that somebody was to fill in."""
+    return _found(INSERT, text)
 
 
 def symbols(text: str) -> str:
@@ -71,5 +60,6 @@ def _found(pattern: re.Pattern, text: str) -> str:
 
 
 RULES: dict[str, Callable[[str], str]] = {
-    rule.__name__: rule for rule in (repetition, boilerplate, encoding, placeholder, symbols, unfinished)
+    "repetition": repetition, "refusal": refusal, "encoding": damage, "degenerate": degenerate, "placeholder": placeholder,
+    "symbols": symbols, "unfinished": unfinished,
 }

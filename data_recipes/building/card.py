@@ -39,17 +39,18 @@ def _synthetic(steps: list[dict]) -> dict | None:
 def page(card: dict[str, Any]) -> str:
     """The card as Markdown."""
     rows = card["rows"]
+    written = [(name, f"{rows['lines'][name]:,}" if name in rows["lines"] else "", f"`{held}`")
+               for name, held in card["outputs_sha256"].items()]
+    steps = [_step(step) for step in card["steps"]]
     parts = [
-        f"# {card['name']}", f"{card['kind']}, seed {card['seed']}. Built by `align data build`; the recipe with the hash of every "
-        "input is in `recipe.lock.yaml`, the story of every row in `ledger.jsonl`.",
-        "## Files", table(("file", "rows", "SHA-256"), [
-            (name, f"{rows['lines'][name]:,}" if name in rows["lines"] else "", f"`{held}`")
-            for name, held in card["outputs_sha256"].items()]),
+        f"# {card['name']}", f"{card['kind']}, seed {card['seed']}. Built by `align data build`; the recipe with the hash of "
+        "every input is in `recipe.lock.yaml`, the story of every row in `ledger.jsonl`.",
+        "## Files", table(("file", "rows", "SHA-256"), written),
         f"{rows['entries']:,} rows were read: {_fates(rows['fates'])}. {rows['repeated_lines']:,} lines are repeats of a row.",
         "## Sources", table(("source", "licence", "rows", "kept", "merged", "dropped", "file", "format", "SHA-256"),
                             [row for source in card["sources"] for row in _source(source)]),
         *(f"- {source['name']}: {note}" for source in card["sources"] for note in source["notes"]),
-        "## Steps", table(("step", "in", "out", "changed", "gone by reason", "settings"), [_step(step) for step in card["steps"]]),
+        "## Steps", table(("step", "in", "out", "changed", "gone by reason", "settings"), steps),
         *_facts(card["steps"]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -76,7 +77,7 @@ def _source(source: dict) -> list[tuple]:
 def _step(step: dict) -> tuple:
     gone = {**step.get("merged", {}), **step.get("dropped", {})}
     said = ", ".join(f"{count:,} {reason}" for reason, count in gone.items())
-    settings = ", ".join(f"{key}: {value}" for key, value in step["settings"].items())
+    settings = ", ".join(f"{key}: {_plain(value)}" for key, value in step["settings"].items() if value not in (None, [], {}, 0))
     changed = sum(step.get("changed", {}).values())
     return step["step"], f"{step['in']:,}", f"{step['out']:,}", f"{changed:,}" if changed else "", said, settings
 
@@ -91,11 +92,14 @@ def _facts(steps: list[dict]) -> list[str]:
                       found["weight"]) for name, found in mixture.items()]
             parts += ["## Mixture", table(("source", "available", "planned", "realised", "share", "weight"), lines)]
         if facts:
-            parts.append(f"{step['step']}: " + "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in facts.items()))
+            said = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in facts.items())
+            parts.append(f"{step['step']}: {'; '.join(said)}")
     return parts
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{key.replace('_', ' ')} {_plain(inner)}" for key, inner in value.items()) + ")"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if type(value) is int else str(value)

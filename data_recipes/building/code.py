@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from data_recipes import files
 OURS = "data_recipes"
 
 
-@lru_cache(maxsize=None)
+@cache
 def code_hash(module: str, *beside: str) -> str:
     """The hash of a module of ours with all that it imports of ours, wherever in it the import stands.
 
@@ -51,7 +51,7 @@ def _collect(module: str, found: dict[str, str], foreign: set[str]) -> None:
             foreign.add(top)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(module: str) -> tuple[str, list[str]] | None:
     """A module's own hash and its imports; None for what is a function or a class in one."""
     source = _source_of(module)
@@ -62,7 +62,7 @@ def _read(module: str) -> tuple[str, list[str]] | None:
     return files.sha256_text(ast.dump(_without_docstrings(tree))), imports
 
 
-@lru_cache(maxsize=1)
+@cache
 def _distributions() -> dict[str, list[str]]:
     return metadata.packages_distributions()
 

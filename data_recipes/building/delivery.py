@@ -48,7 +48,8 @@ def check_folder(output: Path, recipe: Recipe) -> None:
                           do="Move it away, then build again; a change belongs into the sources or the recipe.")
 
 
-def deliver(recipe: Recipe, hashes: dict[str, str], stages: list[Stage], output: Path, beside: Path) -> tuple[dict[str, Any], bool]:
+def deliver(recipe: Recipe, hashes: dict[str, str], stages: list[Stage], output: Path,
+            beside: Path) -> tuple[dict[str, Any], bool]:
     """Writes the outputs of finished stages, and returns the card and whether anything was written.
 
     Args:

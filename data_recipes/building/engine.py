@@ -68,10 +68,12 @@ class _Build:
             self._stage(call, made_of, lambda folder, call=call: self._fill(call, folder))
         card, fresh = delivery.deliver(self.recipe, self.hashes, self.done, output, self.scratch())
         self._note("deliver", "made" if fresh else "reused", "" if fresh else "every file is there, with its hash")
-        unused = self.stages.unused({stage.folder for stage in self.done})
+        # a stage may hold the lines of one that is reused, though its own turn has passed
+        unused = self.stages.unused({stage.folder for stage in self.done} | {stage.store.parent for stage in self.done})
         if prune:
             delivery.remove(unused)
-        return {**card, "output": str(output), "state": "built", "made": self.lines, "unused_stages": 0 if prune else len(unused)}
+        left = 0 if prune else len(unused)
+        return {**card, "output": str(output), "state": "built", "made": self.lines, "unused_stages": left}
 
     def _stage(self, call: Call | None, made_of: dict[str, Any], fill: Callable) -> None:
         found = self.stages.find(made_of)

@@ -115,9 +115,10 @@ def _check(source: Source, seen: _Read) -> None:
         raise Refused(f"the source '{source.name}' has no rows", where=", ".join(source.path), expected="one row or more")
     if seen.bad_count > source.max_rejected * seen.entries:
         share = -(-1000 * seen.bad_count // seen.entries) / 1000
+        allowed = f"at most {source.max_rejected:.3%} bad rows" if source.max_rejected else "no bad row"
         raise Refused(
             f"{seen.bad_count} of {seen.entries} rows of the source '{source.name}' cannot be used: {'; '.join(seen.bad)}",
-            where=source.path[0], expected=f"at most {source.max_rejected:.3%} bad rows" if source.max_rejected else "no bad row",
+            where=source.path[0], expected=allowed,
             do=f"Mend the rows, or let such a share pass with max_rejected: {share:g} in the source.")
 
 

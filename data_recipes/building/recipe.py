@@ -118,8 +118,8 @@ def _source(name: str, value: Any, kind: str, place: Place) -> Source:
         raise Refused(f"{place.key}.{missing} is empty", where=str(place.below(missing)),
                       do="Where no licence is stated, write `licence: none stated`." if paths else "")
     if found["format"] != "auto" and found["format"] not in formats.names(kind):
-        names = ["auto", *formats.names(kind)]
-        raise checked.unknown(f"there is no format '{found['format']}' for {kind}", found["format"], names, place.below("format"))
+        what = f"there is no format '{found['format']}' for {kind}"
+        raise checked.unknown(what, found["format"], ["auto", *formats.names(kind)], place.below("format"))
     return Source(name, **{**found, "path": paths})
 
 

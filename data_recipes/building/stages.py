@@ -61,9 +61,8 @@ class Stages:
         if not (folder / ABOUT).is_file():
             return None
         stage = self._read(folder)
-        if any(not (folder / name).is_file() or files.sha256_file(folder / name) != held for name, held in stage.hashes.items()):
-            return None
-        return stage if stage.store.is_file() else None
+        whole = all((folder / name).is_file() and files.sha256_file(folder / name) == held for name, held in stage.hashes.items())
+        return stage if whole and stage.store.is_file() else None
 
     def open(self, name: str) -> Stage | None:
         """The stage in the folder of this name, unchecked; None where it was removed."""

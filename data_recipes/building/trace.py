@@ -32,7 +32,8 @@ def trace(folder: Path, row: str) -> dict[str, Any]:
         Refused: no finished build, or no such row.
     """
     if not (folder / CARD).is_file():
-        raise Refused("there is no finished build", where=folder, expected=f"a folder with a {CARD}", do="Run align data build.")
+        raise Refused("there is no finished build", where=folder, expected=f"a folder with a {CARD}",
+                      do="Run align data build.")
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     entry = _entry(folder, row, card)
     found = {"entry": entry, "source": _source_line(entry, card), "stages": list(_stages(folder, entry["row"], card))}
@@ -77,8 +78,9 @@ def _entry(folder: Path, row: str, card: dict) -> dict:
         for text in ledger:
             if (wanted.search if number is None else wanted.match)(text):
                 return json.loads(text)
+    outputs = ", ".join(card["rows"]["lines"])
     raise Refused(f"there is no row {row}", where=folder / LEDGER,
-                  expected=f"a number below {card['rows']['entries']}, a line of {', '.join(card['rows']['lines'])}, or a place in a source")
+                  expected=f"a number below {card['rows']['entries']}, a line of {outputs}, or a place in a source")
 
 
 def _place(name: str, line: str) -> str:

@@ -31,7 +31,8 @@ def split(
         together: columns, such as a conversation's id, whose equal values are linked, too.
     """
     if validation + test >= 1:
-        raise Refused("validation and test leave nothing to train on", where="split", expected="shares that add up to less than 1")
+        raise Refused("validation and test leave nothing to train on", where="split",
+                      expected="shares that add up to less than 1")
     cluster, key = _clusters(build, rows, near_prompts, together)
     size = np.bincount(cluster, minlength=len(rows))
     side, facts = np.zeros(len(rows), np.int32), {}
