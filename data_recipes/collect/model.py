@@ -90,7 +90,8 @@ class Vote:
     is better, else 1..4, positive where the second is better. acceptable: of first and second; None where not asked.
     swapped: the second was on the left. visible_ms: seconds of the visible page in thousandths. words: of all that was
     shown. at: when, in seconds since 1970. edited: ("first" or "second", the better text). settles: by a lead, to settle a
-    disagreement. strategy, probability: how the item was chosen for this person, and how probable that was.
+    disagreement. strategy, probability: how the item was chosen for this person, and how probable that was. counted: False
+    for a vote that came after its time, when others had taken all places of the item.
     """
 
     annotator: str
@@ -119,6 +120,7 @@ class Vote:
     settles: bool = False
     strategy: str = "random"
     probability: float = 1.0
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

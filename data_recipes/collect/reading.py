@@ -96,7 +96,7 @@ def mine(db: sqlite3.Connection, who: int, limit: int) -> list[dict]:
 # ---------------------------------------------------------------------------------------------------------------- votes
 
 VOTES = """
-SELECT event.*, annotator.name, annotator.role, a.strategy, a.probability, a.settles,
+SELECT event.*, annotator.name, annotator.role, ballot.counted >= a.counted AS counted, a.strategy, a.probability, a.settles,
     item.kind AS item_kind, item.of, item.expected, item.words, list.name AS list, prompt.hash AS prompt_hash,
     one.text AS first, two.text AS second, one.source AS source_first, two.source AS source_second
 FROM ballot JOIN event ON event.seq = ballot.event JOIN assignment AS a ON a.id = ballot.assignment
@@ -151,7 +151,7 @@ def _vote(row: sqlite3.Row, beside: dict[str, Any]) -> Vote:
         row["prompt_hash"][:16], sources if all(sources) else None, row["first"], row["second"],
         sign * (body["strength"] or 1), verdict, acceptable, bool(row["swapped"]), row["visible_ms"], row["words"],
         row["guideline"], row["at"], row["client_id"], tuple(body["tags"]), beside.get("comment"), beside.get("edit"),
-        bool(row["settles"]), row["strategy"], row["probability"])
+        bool(row["settles"]), row["strategy"], row["probability"], bool(row["counted"]))
 
 
 # ------------------------------------------------------------------------------------------------------------- overview
