@@ -71,6 +71,9 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()
     for module in ("transformers", "trl", "peft"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
+    # of the Trainer's checkpoints: with added tokens they hold the embeddings too, and offline PEFT cannot look a base up
+    for said in (r"Setting `save_embedding_layers`", r"Could not find a config file in"):
+        warnings.filterwarnings("ignore", message=said, category=UserWarning)
 
 
 def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_tokens: tuple[str, ...] = ()):

@@ -120,10 +120,8 @@ def to_hub(
     request: ExportRequest, source: Source, base: dict | None, taken: list[str], environ, ui: Any, api: Any
 ) -> dict:
     """Uploads the checked folder in one commit, then lists what is there."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"} and api is None:
-        raise Refused(
-            "the hub is switched off by HF_HUB_OFFLINE", where="--to hub", do="Unset it, or export --to folder."
-        )
+    if api is None and (closed := hub.closed()):
+        raise Refused(closed, where="--to hub", do="Come back with a network, or export --to folder.")
     with workplace(source.path.with_name(source.path.name + "-export")) as folder:
         fill(folder, source, base, taken, request, environ)
         sent = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
