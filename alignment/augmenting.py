@@ -32,8 +32,8 @@ class Order:
     """One `align data augment` command.
 
     settings: `key=value` of the recipe. wordings, style: files. reward: a run, a folder, a hub id or module:function.
-    temperature: None is the recipe's own. max_failed: share of questions that may stay without an answer. how:
-    `models.Loading` arguments.
+    temperature: None is the recipe's own. kind: of the rows; found out where None. max_failed: share of questions that
+    may stay without an answer. how: `models.Loading` arguments.
     """
 
     recipe: str
@@ -51,6 +51,7 @@ class Order:
     top_k: int = 0
     seed: int = 0
     limit: int | None = None
+    kind: str | None = None
     format: str = "auto"
     max_rejected: float = 0.0
     max_failed: float = 0.0
@@ -167,7 +168,7 @@ def read(order: Order, recipe: Recipe, ui: Any) -> tuple[list, list[dict]]:
     """The rows, as the recipe reads them, and where they are from. Pairs and answered rows also serve as prompts."""
     from alignment.evaluate.rows import as_prompts, kind_of, read_rows
 
-    found = kind_of(order.data[0])
+    found = order.kind or kind_of(order.data[0])
     as_they_are = found in recipe.reads
     kind = found if as_they_are or found == "demonstrations" else "prompts"
     rows = read_rows(order.data, kind, format=order.format, max_rejected=order.max_rejected, limit=order.limit)

@@ -24,12 +24,15 @@ class RewardSource:
     source: Source | None = None
 
     def identity(self) -> dict:
-        """What decides whether the same command may continue: a model's content, a rule's name and its file's hash."""
+        """What decides whether the same command may continue: a model's content; a rule's name, the hash of its file and of
+        the files that it says it `reads`."""
         if self.source is not None:
             return identity(self.source)
         function = inspect.unwrap(self.rule.function)
         file = inspect.getsourcefile(function)
-        return {"kind": "rule", "name": self.text, "code": sha256_file(Path(file)) if file else None}
+        reads = {str(path): sha256_file(path) for path in getattr(function, "reads", ())}
+        code = {"kind": "rule", "name": self.text, "code": sha256_file(Path(file)) if file else None}
+        return {**code, "reads": reads} if reads else code
 
     def parent(self, role: str, output: Path) -> list[dict]:
         """The entry of a reward run among the parents in a child's manifest; a rule or a folder has none."""

@@ -62,12 +62,11 @@ class Verdict:
 class Judge:
     """Judges cases with whatever answers requests.
 
-    ask: requests -> answers in order; an `Asker` with its log, or a plain function. name: what results call it.
+    ask: requests -> answers in order; an `Asker` with its log, or a plain function.
     guidelines: the team's own, before which the wording's few words on what is better step back.
     """
 
     ask: Callable[[Sequence[Request]], Sequence[Answer]]
-    name: str = "judge"
     wordings: Wordings = Wordings(TEXTS)
     sampling: Sampling = SAMPLING
     seed: int = 0

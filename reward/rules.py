@@ -116,4 +116,5 @@ def style(guide: str) -> RuleFunction:
     def rule(prompts, completions, **columns) -> list[float]:
         return [found.score(text_of(completion)) for completion in completions]
 
+    rule.reads = (guide,)  # what was begun with another guide is not continued with this one
     return rule

@@ -58,7 +58,7 @@ def _judge(store: Any, generator: Any, name: str, log: Path, limit: int | None, 
     from reward.judge import Judge, summary
 
     who, asker, verdicts = judge_of(store, name), Asker(generator, RequestLog(log)), []
-    judge = Judge(asker, name, guidelines=store.guidelines().text)
+    judge = Judge(asker, guidelines=store.guidelines().text)
 
     def remembered(cases) -> list:
         verdicts.extend(judge(cases))

@@ -11,9 +11,10 @@ import click
 from alignment.cli.commands import command, make_ui, output_options
 from alignment.cli.generate import loading_options
 
+KINDS = ("demonstrations", "comparisons", "prompts")
 LOADING = ("base", "device", "dtype", "quantisation", "trust_remote_code")
 SAME = ("settings", "reward", "wordings", "style", "system", "max_new_tokens", "temperature", "top_p", "top_k", "seed", "limit",
-        "max_rejected", "max_failed", "batch_size", "restart")
+        "kind", "max_rejected", "max_failed", "batch_size", "restart")
 
 
 class Prices(click.ParamType):
@@ -87,6 +88,7 @@ align data augment paraphrase --data support.jsonl --generator replay:old.jsonl.
 @click.option("--style", metavar="FILE", help="Style guide that each answer must keep.")
 @click.option("--wordings", metavar="FILE", help="YAML file with other wordings of the recipe's questions.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First rows only.")
+@click.option("--kind", type=click.Choice(KINDS), help="What the rows are, where it cannot be told.")
 @click.option("--format", "row_format", default="auto", metavar="NAME", help="Format of the rows. [auto]")
 @click.option("--max-rejected", default=0.0, type=click.FloatRange(0, 1), metavar="SHARE", help="Share of bad rows. [0]")
 @click.option("--batch-size", default=8, type=click.IntRange(min=1), metavar="N", help="Of a local model. [8]")

@@ -50,7 +50,7 @@ def benches(names: Sequence[str], *, how: dict, batch_size: int, endpoint: Setti
 def judge_arms(bench: Bench, compared: list[Arm], made: dict, prompts: list, seed: int) -> dict[str, list[list[Verdict]]]:
     """Verdicts by arm (all but the first), prompt and pair; equal answers count as a tie that was not asked for."""
     asker = Asker(bench.generator, RequestLog(bench.log))
-    judge = Judge(asker, bench.name, seed=seed)
+    judge = Judge(asker, seed=seed)
     found = {}
     for arm in compared[1:]:
         pairs = [list(zip(_texts(made[arm.name], p), _texts(made[compared[0].name], p), strict=False))

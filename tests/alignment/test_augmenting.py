@@ -123,6 +123,16 @@ def test_another_recipe_setting_needs_restart_and_then_uses_known_answers(seeds,
     assert output.with_name("a.jsonl.old-1").exists()
 
 
+def test_another_style_guide_behind_a_reward_is_another_request(seeds, tmp_path, capsys):
+    guide, output = tmp_path / "guide.yaml", tmp_path / "a.jsonl"
+    options = ("best-of-n", "--reward", f"reward.rules:style(guide={str(guide)!r})", "--set", "n=2")
+    with serving(lambda body: f"Answer {'!' * (body['seed'] % 5)}") as (url, _):
+        for text, code in (("tone: {exclamation_marks: 0}", 0), ("tone: {exclamation_marks: 1}", 2)):
+            guide.write_text(text)
+            assert augment(*options, seeds=seeds, output=output, generator=url) == code
+    assert "reads" in capsys.readouterr().err
+
+
 def test_a_kill_loses_no_answer_and_nothing_is_asked_twice(seeds, tmp_path):
     """The endpoint holds the sixth question back, the command is killed there, and the same command goes on."""
     output, reached, count = tmp_path / "a.jsonl", threading.Event(), {"questions": 0}
