@@ -35,9 +35,14 @@ def stats_command(file: str, list_name: str | None, page: str | None, seed: int,
 
     Intervals of agreement are bootstraps over items, those of shares are Wilson's, at 95 %. What is not defined is said.
     """
+    from data_recipes.collect.quality import set_aside
     from data_recipes.collect.stats_report import report, tables
+    from data_recipes.collect.store import Store
 
-    found = report(read_votes(file, list_name), seed=seed)
+    votes = read_votes(file, list_name)
+    with Store.open(file) as store:
+        aside = set_aside(store.events(), list_name)
+    found = report(votes, aside, seed=seed)
     if page:
         write_page(Path(page), "How far the votes can be trusted", file, tables(found), found["notes"])
     if not as_json:

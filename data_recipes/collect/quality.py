@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data_recipes.collect.agreement import sign
@@ -81,6 +81,17 @@ def habits(votes: Sequence[Vote]) -> dict[str, Any]:
         "words_a_minute": statistics.median(speeds) if speeds else None,
         "hours": sum(vote.visible_ms for vote in votes) / 3_600_000,
     }
+
+
+def set_aside(events: Iterable[Mapping[str, Any]], list_name: str | None = None) -> dict[str, Counter]:
+    """How many items each person skipped and flagged (a judge skips where it abstains), undone ones left out."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for event in events:
+        if event["kind"] in ("skip", "flag") and list_name in (None, event["list"]):
+            found[event["annotator"]][event["seq"]] = event["kind"]
+        elif event["kind"] == "undo":
+            found[event["annotator"]].pop(event["undoes"], None)
+    return {name: Counter(kinds.values()) for name, kinds in found.items()}
 
 
 def group(votes: Sequence[Vote]) -> dict[str, list[Vote]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,12 @@ SCORED = ("disagreement", "gap")  # ways to choose an item that look at scores
 FEW = 10  # items or votes below which an interval by bootstrap is too narrow to be trusted
 
 
-def report(votes: Sequence[Vote], *, seed: int = 0) -> dict[str, Any]:
-    """Agreement, habits of each person, judges beside the people, and who needs a talk."""
+def report(votes: Sequence[Vote], aside: Mapping[str, Counter] | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Agreement, habits of each person, judges beside the people, and who needs a talk.
+
+    aside: how many items each skipped and flagged, from `quality.set_aside`.
+    """
+    aside = aside or {}
     people, judges = ([vote for vote in votes if (vote.role == "judge") == judge] for judge in (False, True))
     said = opinions(people)
     found = {
@@ -29,10 +33,16 @@ def report(votes: Sequence[Vote], *, seed: int = 0) -> dict[str, Any]:
         "agreement": agreeing.agreement(people, seed=seed),
         **chosen(people, seed),
         "together": habits(people),
-        "people": [{"name": name, **habits(own), **said[name].as_dict()} for name, own in group(people).items()],
-        "judges": [beside(name, own, people, seed) for name, own in group(judges).items()],
+        "people": [{"name": name, **habits(own), **_aside(aside, name), **said[name].as_dict()}
+                   for name, own in group(people).items()],
+        "judges": [{**beside(name, own, people, seed), **_aside(aside, name)} for name, own in group(judges).items()],
     }
     return {**found, "notes": notes(found)}
+
+
+def _aside(aside: Mapping[str, Counter], name: str) -> dict[str, int]:
+    counted = aside.get(name, Counter())
+    return {"skipped": counted["skip"], "flagged": counted["flag"]}
 
 
 def chosen(people: Sequence[Vote], seed: int) -> dict[str, Any]:
@@ -115,10 +125,12 @@ def habits_table(found: dict[str, Any]) -> Table:
     """Sides, lengths, ties and speed, of all and of each."""
     rows = [
         (name, f"{one['votes']:,}", *(percent(one[key]) for key in ("left", "longer", "ties", "too_fast")),
-         f"{one['words_a_minute']:.0f}" if one["words_a_minute"] else "-", f"{one['hours']:.2f}")
-        for name, one in [("all", found["together"]), *((one["name"], one) for one in found["people"])]
+         f"{one['words_a_minute']:.0f}" if one["words_a_minute"] else "-", f"{one['hours']:.2f}", f"{one['skipped']:,}")
+        for name, one in [("all", {**found["together"], "skipped": sum(one["skipped"] for one in found["people"])}),
+                          *((one["name"], one) for one in found["people"])]
     ]
-    return "Habits", ("", "votes", "left wins", "longer wins", "neither", "too fast", "words a minute", "hours"), rows
+    header = ("", "votes", "left wins", "longer wins", "neither", "too fast", "words a minute", "hours", "skipped")
+    return "Habits", header, rows
 
 
 def trust_table(found: dict[str, Any]) -> Table:
@@ -138,8 +150,9 @@ def pairs_table(found: dict[str, Any]) -> Table:
 def judges_table(found: dict[str, Any]) -> Table:
     """Judges beside the people's majority."""
     rows = [(one["name"], number(one["kappa"]), percent(one["raw"]), count(one["raw"]),
-             *(percent(one[key]) for key in ("longer", "left", "ties"))) for one in found["judges"]]
-    return "Judges beside the people's majority", ("", "kappa", "agree", "items", "longer wins", "left wins", "neither"), rows
+             *(percent(one[key]) for key in ("longer", "left", "ties")), f"{one['skipped']:,}") for one in found["judges"]]
+    header = ("", "kappa", "agree", "items", "longer wins", "left wins", "neither", "abstained")
+    return "Judges beside the people's majority", header, rows
 
 
 def talk_table(found: dict[str, Any]) -> Table:

@@ -52,6 +52,18 @@ def test_habits_by_hand():
     assert found["consistency"]["undefined"] == "no repeats"
 
 
+def test_what_was_set_aside_is_counted_without_what_was_undone():
+    def event(seq, kind, undoes=None, name="ana", list_name="main"):
+        return {"seq": seq, "kind": kind, "undoes": undoes, "annotator": name, "list": list_name}
+
+    events = [event(1, "skip"), event(2, "vote"), event(3, "flag"), event(4, "undo", 1), event(5, "skip"), event(6, "undo", 2),
+              event(7, "skip", name="model", list_name="round-2")]
+    assert quality.set_aside(events) == {"ana": {"skip": 1, "flag": 1}, "model": {"skip": 1}}
+    assert quality.set_aside(events, "main")["ana"] == {"skip": 1, "flag": 1}
+    found = report([vote("ana", 1, 1), vote("model", 1, 1, role="judge")], quality.set_aside(events))
+    assert (found["people"][0]["skipped"], found["people"][0]["flagged"], found["judges"][0]["skipped"]) == (1, 1, 1)
+
+
 # ------------------------------------------------------------------------------------------------------------- the tests
 
 
