@@ -43,7 +43,7 @@ def record(db: sqlite3.Connection, who: Annotator, entry: Entry, now: float, lea
     if undone:
         _take_back(db, undone, now + lease_seconds)
     elif entry.kind in ENDING:
-        _cast(db, who, entry.kind, seq, assignment, bool(reply["counted"]))
+        _cast(db, who, entry.kind, seq, assignment, bool(reply["counted"] and assignment["counted"]))
     return reply
 
 
@@ -116,7 +116,8 @@ def _reply(db: sqlite3.Connection, entry: Entry, body: dict, seq: int, assignmen
     """What the client is told; kept, so that a repetition is told the same."""
     reply: dict[str, Any] = {"ok": True, "event": entry.client_id, "kind": entry.kind, "item": entry.item, "number": seq}
     if entry.kind in ENDING:
-        reply["counted"] = entry.kind == "vote" and _has_room(db, assignment)
+        # also True for what never takes a place (gold, repeats): the reply must not tell them apart
+        reply["counted"] = entry.kind == "vote" and (not assignment["counted"] or _has_room(db, assignment))
         training = entry.kind == "vote" and assignment["kind"] == "training"
         reply["feedback"] = _feedback(assignment, body) if training else None
     if undone is not None:
@@ -126,8 +127,6 @@ def _reply(db: sqlite3.Connection, entry: Entry, body: dict, seq: int, assignmen
 
 def _has_room(db: sqlite3.Connection, assignment: sqlite3.Row) -> bool:
     """Whether a vote counts: its own live lease holds its place; without one (it ran out), only if a place is free."""
-    if not assignment["counted"]:
-        return False
     held = db.execute("SELECT 1 FROM lease WHERE item = ? AND annotator = ? AND counted",
                       (assignment["item"], assignment["annotator"])).fetchone()
     return bool(held) or assignment["taken"] < assignment["needed"]

@@ -144,7 +144,10 @@ def _rows(source: sqlite3.Connection, table: str, size: int) -> Iterator[sqlite3
 def _save(source: sqlite3.Connection, db: sqlite3.Connection, table: str, size: int) -> dict:
     """Copies a table's rows; what is altered, or points to what is lost, is dropped and counted."""
     saved = dropped = 0
-    for row in _rows(source, table, size):
+    rows = _rows(source, table, size)
+    if table == "item":  # a repeat points to an item whose number may be higher
+        rows = sorted(rows, key=lambda row: row["of"] is not None)
+    for row in rows:
         values = dict(row)
         if table == "item":
             values["taken"] = 0  # the triggers count anew

@@ -109,29 +109,48 @@ def add_list(db: sqlite3.Connection, plan: ListPlan) -> dict:
             db.execute("INSERT INTO member VALUES (?, ?)", (row["id"], people.by_name(db, name).id))
     else:
         _check_scores(plan)
-    made = [found for item in plan.items if (found := add_item(db, row, item)) is not None]
-    normal = [(number, key) for number, key, kind in made if kind == "normal"]
-    repeats = _add_repeats(db, row, normal)
-    return {"list": plan.name, "added": len(made), "known": len(plan.items) - len(made), "repeats": repeats}
+    fresh = list({(_key(item)[1], item.kind): item for item in unknown(db, plan).items}.values())
+    draw = random.Random(f"{row['seed']}:{len(fresh)}")
+    normal = [at for at, item in enumerate(fresh) if item.kind == "normal"]
+    twins = sorted(draw.sample(normal, round(row["repeats"] * len(normal))))
+    numbers = _numbers(db, [item.kind == "normal" for item in fresh] + [False] * len(twins), draw)
+    for number, item in zip(numbers, fresh, strict=False):
+        _add_item(db, row, number, item)
+    for number, at in zip(numbers[len(fresh):], twins, strict=True):
+        _add_repeat(db, number, numbers[at])
+    return {"list": plan.name, "added": len(fresh), "known": len(plan.items) - len(fresh), "repeats": len(twins)}
 
 
-def add_item(db: sqlite3.Connection, row: sqlite3.Row, item: Item) -> tuple[int, str, str] | None:
-    """One item into a list; its id, hash and kind, or None where the list has it."""
+def _numbers(db: sqlite3.Connection, normal: list[bool], draw: random.Random) -> list[int]:
+    """Numbers for new items: normal ones in their order, the others anywhere between, since a page may show a number."""
+    first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM item").fetchone()[0]
+    places = draw.sample(range(first, first + len(normal)), normal.count(False))
+    rest = iter(sorted(set(range(first, first + len(normal))) - set(places)))
+    special = iter(places)
+    return [next(rest) if is_normal else next(special) for is_normal in normal]
+
+
+def _add_item(db: sqlite3.Connection, row: sqlite3.Row, number: int, item: Item) -> None:
     messages, key = _key(item)
-    if _knows(db, row["id"], item):
-        return None
     prompt = _once(db, "prompt", sha256_text(messages), messages=messages)
     first, second = (_answer(db, answer) for answer in (item.first, item.second))
     texts = [message["content"] for message in item.messages] + [item.first.text, item.second.text]
     needed = row["overlap"] if item.kind == "normal" else 0
     rank = int(choosing.unit(row["seed"], "rank", key) * 2**31)
-    done = db.execute(
-        "INSERT INTO item (list, kind, prompt, first, second, expected, why, needed, rank, stratum, disagreement, gap, words,"
-        " extra, origin, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (row["id"], item.kind, prompt, first, second, item.expected, item.why, needed, rank, item.stratum, item.disagreement,
-         item.gap, sum(map(word_count, texts)), json.dumps(item.extra, ensure_ascii=False, sort_keys=True),
-         item.where, key))
-    return done.lastrowid, key, item.kind
+    db.execute(
+        "INSERT INTO item (id, list, kind, prompt, first, second, expected, why, needed, rank, stratum, disagreement, gap,"
+        " words, extra, origin, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, row["id"], item.kind, prompt, first, second, item.expected, item.why, needed, rank, item.stratum,
+         item.disagreement, item.gap, sum(map(word_count, texts)),
+         json.dumps(item.extra, ensure_ascii=False, sort_keys=True), item.where, key))
+
+
+def _add_repeat(db: sqlite3.Connection, number: int, of: int) -> None:
+    """A twin of an item, which comes back to whoever answered that."""
+    db.execute(
+        "INSERT INTO item (id, list, kind, prompt, first, second, of, needed, rank, stratum, words, extra, origin, hash)"
+        " SELECT ?, list, 'repeat', prompt, first, second, id, 0, rank, stratum, words, extra, origin, hash FROM item"
+        " WHERE id = ?", (number, of))
 
 
 def _key(item: Item) -> tuple[str, str]:
@@ -164,18 +183,6 @@ def _once(db: sqlite3.Connection, table: str, key: str, **values) -> int:
         return row[0]
     marks = ", ".join("?" * (len(values) + 1))
     return db.execute(f"INSERT INTO {table} (hash, {', '.join(values)}) VALUES ({marks})", (key, *values.values())).lastrowid
-
-
-def _add_repeats(db: sqlite3.Connection, row: sqlite3.Row, made: list[tuple[int, str]]) -> int:
-    """A planned share of the new items gets a twin that comes back to whoever answered it."""
-    count = round(row["repeats"] * len(made))
-    drawn = random.Random(f"{row['seed']}:repeats:{len(made)}").sample(made, count)
-    for number, _ in sorted(drawn):
-        db.execute(
-            "INSERT INTO item (list, kind, prompt, first, second, of, needed, rank, stratum, words, extra, origin, hash)"
-            " SELECT list, 'repeat', prompt, first, second, id, 0, rank, stratum, words, extra, origin, hash FROM item"
-            " WHERE id = ?", (number,))
-    return count
 
 
 def set_open(db: sqlite3.Connection, name: str | None, is_open: bool) -> list[str]:
