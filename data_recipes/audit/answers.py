@@ -44,7 +44,7 @@ def _answers(rows: Sequence[Row], context: Context) -> str:
     return "" if any(row.answers for row in rows) or context.refused else "rows with answers"
 
 
-@check("empty-answers", "Empty answers", SECTION, needs=_answers, mend="filter: words",
+@check("empty-answers", "Empty answers", SECTION, needs=_answers, mend="filter: {min_answer_words: 1}",
        why="An empty answer trains the stop token as the first one.")
 def empty_answers(rows: Sequence[Row], context: Context) -> Finding:
     """Rows that the reader refused for an empty text, and answers of nothing but invisible characters."""
@@ -54,7 +54,7 @@ def empty_answers(rows: Sequence[Row], context: Context) -> Finding:
                    len(rows) + len(places) - len(found))
 
 
-@check("degenerate-answers", "Answers that say nothing", SECTION, needs=_answers, mend="filter: degenerate",
+@check("degenerate-answers", "Answers that say nothing", SECTION, needs=_answers, mend="filter: {quality: [degenerate]}",
        why="Placeholders and echoes are what a scraper left; the model gives them back word for word.")
 def degenerate_answers(rows: Sequence[Row], context: Context) -> Finding:
     """Placeholders, answers without a letter or digit, and answers that repeat their prompt."""
@@ -63,7 +63,7 @@ def degenerate_answers(rows: Sequence[Row], context: Context) -> Finding:
                    max(len(rows), 1))
 
 
-@check("refusals", "Stock refusals", SECTION, needs=_answers, mend="filter: refusal",
+@check("refusals", "Stock refusals", SECTION, needs=_answers, mend="filter: {quality: [refusal]}",
        why="A few teach a model to refuse whole kinds of questions; on one side of pairs they become the shortcut.")
 def refusals(rows: Sequence[Row], context: Context) -> Finding:
     """Boilerplate such as "As an AI language model" or "I'm sorry, but I can't" near the start of an answer."""
@@ -76,7 +76,7 @@ def refusals(rows: Sequence[Row], context: Context) -> Finding:
                    places, max(len(rows), 1), level=LOOK, figures=tuple(figures))
 
 
-@check("repetition", "Loops", SECTION, needs=_answers, mend="filter: repetition",
+@check("repetition", "Loops", SECTION, needs=_answers, mend="filter: {quality: [repetition]}",
        why="Generators that got stuck wrote them; a model trained on them gets stuck sooner.")
 def repetition(rows: Sequence[Row], context: Context) -> Finding:
     """Phrases repeated in a row, lines that come again and again."""
@@ -86,7 +86,7 @@ def repetition(rows: Sequence[Row], context: Context) -> Finding:
 
 
 @check("turns", "Turns out of order", SECTION, why="What the user says would be trained as the model's own words, or cut away.",
-       mend="normalise, or mend the rows; build drops them with their reason")
+       mend="mend the rows; a build refuses those that it cannot read, with their reason")
 def turns(rows: Sequence[Row], context: Context) -> Finding:
     """Rows the reader refused for their turns, and answers that hold a template's marks or the next speaker's turn."""
     found = [fault for row in rows for fault in _turn_faults(row)]
@@ -170,6 +170,7 @@ def _turn_faults(row: Row) -> Iterator[Place]:
 
 
 def _next_turn(row: Row, text: str) -> tuple[int, int] | None:
-    """Where an answer goes on as another speaker, unless the row is about dialogues."""
-    found = NEXT_TURN.search(text)
-    return found.span() if found and not DIALOGUE.search(row.prompt) else None
+    """Where an answer goes on as another speaker; where a dialogue was asked for, one of several turns is none."""
+    found = list(NEXT_TURN.finditer(text))
+    wanted = DIALOGUE.search(row.prompt) and len(found) > 1
+    return found[0].span() if found and not wanted else None

@@ -25,7 +25,7 @@ def _needs_labels(rows: Sequence[Row], context: Context) -> str:
     return "" if pairs(rows) or any(row.label is not None for row in rows) else "preference pairs, verdicts or labels"
 
 
-@check("contradictions", "Contradictions", SECTION, needs=_needs_labels, also=("cycles",), mend="dedup: contradictions",
+@check("contradictions", "Contradictions", SECTION, needs=_needs_labels, also=("cycles",), mend="dedup: {on: prompt}",
        why="No model can be right about both; what it learns is the order of the rows.")
 def contradictions(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """Pairs judged both ways, single rows with two labels, and preferences that go in a circle."""

@@ -23,7 +23,7 @@ EDGES = (0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @check("rows", "Rows", SECTION, why="A source that is much larger than the others is what the model learns.",
-       mend="mix: weights of the sources", needs=any_rows)
+       mend="mix, by the weights of the sources", needs=any_rows)
 def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
     """Rows by part, source and kind."""
     sources = Counter(f"{row.source} ({row.part})" for row in rows)
@@ -34,7 +34,7 @@ def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
 
 
 @check("unreadable", "Rows that cannot be read", SECTION, why="A stage stops at them, or drops them with a count.",
-       mend="mend the file; build drops them with their reason in its ledger")
+       mend="mend the file; a build refuses them with their reason")
 def unreadable(rows: Sequence[Row], context: Context) -> Finding:
     """Rows that the strict reader refused, by reason, less those that another check reports."""
     places = refusals(context, "unreadable")
@@ -45,7 +45,7 @@ def unreadable(rows: Sequence[Row], context: Context) -> Finding:
 
 @check("lengths", "Lengths in words", SECTION, needs=any_rows,
        why="Very short answers teach the model to be curt; very long ones are cut at the stage's maximum.",
-       mend="filter: words")
+       mend="filter: {min_answer_words: 3, max_words: 2000}")
 def lengths(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """Quantiles of prompts and answers, and how many there are of each length."""
     words = {"prompts": [len(row.prompt.split()) for row in rows if row.prompt],

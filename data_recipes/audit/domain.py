@@ -23,7 +23,8 @@ def _needs(rows: Sequence[Row], context: Context) -> str:
     return "" if held >= LEAST else f"{LEAST} texts of the target domain or more (there are {held})"
 
 
-@check("domain", "Fit to the domain", "Domain", needs=_needs, mend="filter, or cap: per source; mix: more of the near sources",
+@check("domain", "Fit to the domain", "Domain", needs=_needs,
+       mend="cap: {per: source, rows: 1000}; mix, with more weight on the near sources",
        why="Rows far from what the model will be asked cost steps and pull it elsewhere.")
 def domain(rows: Sequence[Row], context: Context) -> Finding:
     """Each source's mean similarity to its nearest target texts, the target's own beside it, and the rows beyond its border."""

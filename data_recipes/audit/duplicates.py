@@ -34,7 +34,7 @@ def duplicates(rows: Sequence[Row], context: Context) -> Finding:
 
 
 @check("near-duplicates", "Near duplicates", SECTION, needs=any_rows,
-       why="They weigh as much as true copies, and a split by row puts one of them on each side.", mend="dedup: near")
+       why="They weigh as much as true copies, and a split by row puts one of them on each side.", mend="near_dedup")
 def near_duplicates(rows: Sequence[Row], context: Context) -> Finding:
     """Rows that resemble an earlier one in prompt and answers, by word pairs; exact copies are not named again."""
     once = list({content_key(row): row for row in reversed(rows)}.values())[::-1]

@@ -25,7 +25,7 @@ FAULTS = (
 )
 
 
-@check("encoding", "Damaged characters", "Answers", mend="normalise: mends what can be told for certain; filter: encoding",
+@check("encoding", "Damaged characters", "Answers", mend="filter: {quality: [encoding]}",
        why="Tokens of broken characters are rare tokens: the model learns to write them.")
 def encoding(rows: Sequence[Row], context: Context) -> Finding:
     """Replacement and control characters, half characters, mojibake, doubly escaped entities; and unreadable bytes."""

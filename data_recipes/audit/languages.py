@@ -1,4 +1,4 @@
-"""In which languages the rows are written (py3langid: 97 languages, a model inside the package, nothing is fetched)."""
+"""In which languages the rows are written, and answers in another language than their question."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "too short or unclear"
 
 @check("languages", "Languages", "Rows", needs=any_rows, also=("language-mismatch",),
        why="Rows in a language that nobody meant to train are usually scraping accidents or broken text.",
-       mend="filter: language")
+       mend="filter: {language: [en], language_of: answer}")
 def languages(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """The language of each row's answer (or its prompt), those that stand out, and answers in another than their prompt."""
     told = [(row, name, language(text)) for row in rows for name, text in _prose(row).items()]

@@ -19,7 +19,8 @@ def _both_sides(rows: Sequence[Row], context: Context) -> str:
     return "" if parts == {TRAIN, HELD_OUT} else "a held-out side: --held-out FILE, or a folder that align data split wrote"
 
 
-@check("leakage", "The same prompt on both sides", SECTION, needs=_both_sides, also=("near-leakage",), mend="split",
+@check("leakage", "The same prompt on both sides", SECTION, needs=_both_sides, also=("near-leakage",),
+       mend="split: {validation: 0.05}",
        why="A held-out row that was trained on measures memory: it looks better the more the model overfits.")
 def leakage(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """Held-out rows whose prompt is in the training rows, to the word or nearly."""
@@ -45,10 +46,10 @@ def _near_leakage(train: dict[str, Row], held: list[Row], total: int, context: C
     places = [place(row, f"{score:.0%} like the prompt of {other.where}", _name(row))
               for row, other, score in (found[row.where] for row in held if row.where in found)]
     return counted("near-leakage", "Nearly the same prompt on both sides", "Held-out rows whose prompt is trained on with "
-                   "other words here and there.", places, total, unit="held-out rows", mend="split: near_prompts")
+                   "other words here and there.", places, total, unit="held-out rows", mend="split: {near_prompts: 0.4}")
 
 
-@check("overlap", "Overlap with evaluation sets", SECTION, mend="decontaminate",
+@check("overlap", "Overlap with evaluation sets", SECTION, mend="decontaminate: {against: [EVAL]}",
        needs=lambda rows, context: "" if context.against else "evaluation sets: --against FILE",
        why="A benchmark that was trained on says nothing; UltraFeedback carried TruthfulQA's questions for months.")
 def overlap(rows: Sequence[Row], context: Context) -> Finding:

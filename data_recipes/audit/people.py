@@ -33,7 +33,7 @@ class Outcome:
     of: Callable[[Row], bool | None]
 
 
-@check("groups", "Outcomes by group", SECTION, needs=any_rows, mend="balance: by the column; write the missing rows",
+@check("groups", "Outcomes by group", SECTION, needs=any_rows, mend="balance: {by: COLUMN}; write the rows that are missing",
        why="What differs by who is asked about, the model will do by who is asked about.")
 def groups(rows: Sequence[Row], context: Context) -> Finding:
     """For each group (rows that name it, or have it in a column) and each outcome: its rate against that of all other rows."""
@@ -55,7 +55,7 @@ def groups(rows: Sequence[Row], context: Context) -> Finding:
                    places=places, figures=figures)
 
 
-@check("tone", "Angry and sad texts", SECTION, needs=any_rows, mend="filter, or balance: by tone",
+@check("tone", "Angry and sad texts", SECTION, needs=any_rows, mend="balance: {by: COLUMN}, or leave the rows out",
        why="A model takes the tone of its answers; where one tone wins, a policy drifts there.")
 def tone(rows: Sequence[Row], context: Context) -> Finding:
     """How many prompts and answers are angry or sad by word lists, and whether pairs prefer it."""
@@ -76,7 +76,7 @@ def tone(rows: Sequence[Row], context: Context) -> Finding:
                    len(rows), places=tuple(places), figures=tuple(figures))
 
 
-@check("toxic", "Toxic terms", SECTION, needs=any_rows, mend="filter, or keep them on the rejected side",
+@check("toxic", "Toxic terms", SECTION, needs=any_rows, mend="leave the rows out, or keep such answers on the rejected side",
        why="In an answer they are trained; in a prompt they may be wanted, to train the reply.")
 def toxic(rows: Sequence[Row], context: Context) -> Finding:
     """Texts with profanity, insults or threats, by a word list or by a model's score."""

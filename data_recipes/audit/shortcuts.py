@@ -36,7 +36,8 @@ STYLES: dict[str, Callable[[str], float]] = {
 }
 
 
-@check("longer-wins", "The longer answer wins", SECTION, needs=needs_judged, mend="balance, or a length penalty in the stage",
+@check("longer-wins", "The longer answer wins", SECTION, needs=needs_judged,
+       mend="cap: {per: source, rows: 1000}; more pairs whose better answer is the shorter",
        why="Length is the best known shortcut: a policy trained on it grows longer, not better (arXiv:2310.03716).")
 def longer_wins(rows: Sequence[Row], context: Context) -> Finding:
     """How often the answer of more words is the better one; ties are left out."""
@@ -51,7 +52,7 @@ def longer_wins(rows: Sequence[Row], context: Context) -> Finding:
 
 
 @check("answer-classifier", "A classifier that sees no question", SECTION, needs=needs_judged,
-       mend="balance; look at the words",
+       mend="filter: {quality: [refusal]}, or whatever the words below point to",
        why="What tells the better answer without its question is a tell: a source's phrases, a model's name, a refusal.")
 def answer_classifier(rows: Sequence[Row], context: Context) -> Finding:
     """Accuracy of a linear classifier on words of the answer alone, cross-validated by prompt; and the words it goes by."""
@@ -68,7 +69,8 @@ def answer_classifier(rows: Sequence[Row], context: Context) -> Finding:
                    unit=judged.unit, figures=(figure,), bars=terms, measure=found)
 
 
-@check("style", "Layout and manner", SECTION, needs=needs_judged, mend="balance, or rewrite the answers in one style",
+@check("style", "Layout and manner", SECTION, needs=needs_judged,
+       mend="style: {guide: FILE}; rewrite both answers in one layout",
        why="Judges prefer lists and bold; a policy then writes lists and bold (arXiv:2409.11704).")
 def style(rows: Sequence[Row], context: Context) -> Finding:
     """For each count of a feature: how often the answer that has more of it is the better one."""

@@ -37,7 +37,7 @@ def _needs(rows: Sequence[Row], context: Context) -> str:
 
 @check("tokens", "Lengths in tokens", "Rows", needs=_needs, also=("truncation", "untrainable", "identical-after-cut"),
        why="Only the trained share teaches anything; the rest is what each step costs besides.",
-       mend="filter: tokens, or a larger data.max_length")
+       mend="filter: {max_words: 500}, or a larger data.max_length")
 def tokens(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     """Lengths with the model's own tokenizer and template, and what the maximum length does to the rows."""
     measured, refused = [], []
@@ -59,7 +59,7 @@ def tokens(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
 @check("identical-pairs", "Pairs with two equal answers", "Preference pairs",
        needs=lambda rows, context: "" if _pairs(rows) or refusals(context, "identical-pairs") else "preference pairs",
        why="A pair whose sides say the same has no answer that is better; its gradient is noise.",
-       mend="filter: identical-pair")
+       mend="leave the pairs out; a build refuses those that are equal")
 def identical_pairs(rows: Sequence[Row], context: Context) -> Finding:
     """Pairs that are equal, or differ in case, spaces and punctuation alone."""
     found = [place(row, "both answers have the same words", "chosen") for row in _pairs(rows)
@@ -113,7 +113,7 @@ def _truncation(measured: list[Measured], context: Context) -> Finding:
     what = f"Rows longer than {limit:,} tokens: a chat is cut there, a pair is left out." if limit else "No maximum is set."
     return counted("truncation", "Rows longer than the maximum", what, places, len(measured), level=LOOK,
                    why="A cut answer does not end with the stop token, so the model learns not to stop.",
-                   mend="filter: tokens; or --set data.max_length to what the model's context allows")
+                   mend="filter: {max_words: 500}, or --set data.max_length to what the model takes")
 
 
 def _same_after_cut(measured: list[Measured], context: Context) -> Finding:
@@ -123,4 +123,4 @@ def _same_after_cut(measured: list[Measured], context: Context) -> Finding:
     return counted("identical-after-cut", "Pairs that are equal once they are cut", "Both sides are equal within the maximum "
                    "length: what differs is never seen.", places, len(pairs), unit="pairs", level=PROBLEM,
                    why="Trainers that cut pairs train on a difference that is not there; the stages here leave such pairs out.",
-                   mend="filter: tokens")
+                   mend="filter: {max_words: 500}")

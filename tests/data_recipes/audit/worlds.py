@@ -70,6 +70,8 @@ def damaged(folder: Path, rows: list[dict], evaluation: list[str], positions: Se
     before = {name: lines_of(paths[0], found) | _held(paths[1], found) for name, found in findings(*paths, only).items()}
     tainted = {line for name, lines in before.items() for line in lines if isinstance(line, int)}
     tainted |= {member for group in near.clusters([question(row) for row in rows]) for member in group.members}
+    for line in {line.removeprefix("held ") for lines in before.values() for line in lines if isinstance(line, str)}:
+        held_out[int(line)]["used"] = True
     free = [at for at, row in enumerate(rows) if at not in tainted and _simple(row)]
     rng.shuffle(free)
     sheet = Sheet(rows, rng, free, held_out, list(evaluation))
