@@ -36,7 +36,8 @@ FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "applicat
 
 @dataclass
 class Told:
-    """What one client was told. acknowledged: (client id, item) of each vote; seconds: of first tries; repeats: of the same act."""
+    """What one client was told. acknowledged: (client id, item) of each vote. seconds: of votes acknowledged at the first try.
+    page_seconds: until an item was there, kills and all. repeats: of one act; unequal: those that got another reply."""
 
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -45,6 +46,10 @@ class Told:
     repeats: int = 0
     unequal: list[str] = field(default_factory=list)
     faults: Counter = field(default_factory=Counter)
+
+
+class Over(Exception):
+    """Everything is answered and the server has ended, so a request that was under way needs no answer."""
 
 
 class Client(threading.Thread):
@@ -66,6 +71,8 @@ class Client(threading.Thread):
             self._join()
             while not self.done.is_set():
                 self._one()
+        except Over:
+            return
         except BaseException as error:
             self.error = error
 
@@ -111,6 +118,8 @@ class Client(threading.Thread):
             try:
                 status, headers, body = self._request(method, path, fields)
             except (OSError, http.client.HTTPException):  # the server is gone, or went in between
+                if self.done.is_set():
+                    raise Over from None
                 self.connection = None
                 time.sleep(0.02)
                 continue
@@ -161,7 +170,8 @@ def make(path: Path, clients: int, items: int, overlap: int) -> None:
     from data_recipes.collect.store import Store
 
     rows = [Item(({"role": "user", "content": f"Question {n}: what is **best**, and why?"},),
-                 Answer(f"The first answer to {n}.\n\n- It has a list.\n- And `code`."), Answer(f"The second answer to {n}, plain."))
+                 Answer(f"The first answer to {n}.\n\n- It has a list.\n- And `code`."),
+                 Answer(f"The second answer to {n}, plain."))
             for n in range(items)]  # fmt: skip
     one = ListPlan(items=tuple(rows), overlap=overlap, repeats=0.0)
     Store.create(path, Plan(lists=(one,), people=tuple(f"p{n}" for n in range(clients)), leads=("lead",))).close()
@@ -189,8 +199,8 @@ def campaign(path: Path, *, clients: int, items: int, overlap: int, kills: int, 
         if one.error is not None:
             raise one.error
     seconds = time.perf_counter() - begun
-    return {"clients": clients, "items": items, "overlap": overlap, "kills": killed, "pause": pause, "seconds": round(seconds, 1),
-            **_compare(path, crowd, overlap), **_latency(crowd)}  # fmt: skip
+    asked = {"clients": clients, "items": items, "overlap": overlap, "kills": killed, "pause": pause}
+    return {**asked, "seconds": round(seconds, 1), **_compare(path, crowd, overlap), **_latency(crowd)}
 
 
 def _kill_and_wait(server: Server, crowd: list[Client], votes: int, kills: int, draw: random.Random) -> int:

@@ -31,7 +31,7 @@ FLAGS = (
 
 
 @contextlib.contextmanager
-def chromium(width: int = 1280, height: int = 900, *flags: str, dark: bool = False) -> Iterator:
+def chromium(width: int = 1280, height: int = 900, *, dark: bool = False) -> Iterator:
     """A browser with a fresh profile; its network and console are logged."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -39,20 +39,25 @@ def chromium(width: int = 1280, height: int = 900, *flags: str, dark: bool = Fal
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for flag in (*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}", *flags):
+        for flag in (*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         try:
             driver.set_page_load_timeout(30)
-            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
-            scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+            show(driver, width, height, dark=dark)
             yield driver
         finally:
             driver.quit()
+
+
+def show(driver, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
+    """What the page is shown on: a size in CSS pixels (a phone below 500), and the person's colour scheme."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 500})
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
 
 
 class Served:

@@ -17,6 +17,7 @@ from tests.data_recipes.collect.browser import (
     press,
     ready,
     served,
+    show,
     sign_in,
     wait_for,
 )
@@ -253,22 +254,22 @@ def test_no_hostile_text_runs_or_fetches_anything(browser, tmp_path):
         for path_ in ("/mine", "/guidelines"):
             browser.get(server.url + path_)
             assert browser.execute_script(EVENTS) == [True, path_, 0]
-        assert seen == len(hostile_items()) > 8
+        assert seen == len(hostile_items()) > 4
         assert_only_ours(browser, server.url)
         assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
 def hostile_items() -> list:
-    """The whole corpus: sixteen texts an item, in all turns and both answers."""
+    """The whole corpus: 32 texts an item, in all turns and both answers."""
     from data_recipes.collect.model import Answer, Item
 
     made = []
-    for at in range(0, len(PAYLOADS), 16):
-        texts = [text.replace("\ud800", "") or "x" for text in PAYLOADS[at : at + 16]]
-        texts += ["words"] * (16 - len(texts))
-        roles = ["system", *["user", "assistant"] * 6, "user"]
+    for at in range(0, len(PAYLOADS), 32):
+        texts = [text.replace("\ud800", "") or "x" for text in PAYLOADS[at : at + 32]]
+        texts += ["words"] * (32 - len(texts))
+        roles = ["system", *["user", "assistant"] * 14, "user"]
         messages = tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=False))
-        made.append(Item(messages, Answer(f"{at} {texts[14]}"), Answer(f"{at} {texts[15]} else")))
+        made.append(Item(messages, Answer(f"{at} {texts[30]}"), Answer(f"{at} {texts[31]} else")))
     return made
 
 
@@ -306,14 +307,18 @@ def test_were_something_let_through_the_policy_would_stop_it(browser, tmp_path):
             setTimeout(() => done([window.hit === undefined, broken.sort()]), 300);
         """)
         assert told[0]
-        assert {"img-src", "style-src-elem", "connect-src", "fetch", "markup from a string", "script from a string"} <= set(told[1])
+        stopped = {"img-src", "style-src-elem", "connect-src", "fetch", "markup from a string", "script from a string"}
+        assert stopped <= set(told[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------- layout
 
 
 BOXES = """
-const box = (id) => { const found = document.getElementById(id).getBoundingClientRect(); return [found.x, found.y, found.width]; };
+const box = (id) => {
+  const found = document.getElementById(id).getBoundingClientRect();
+  return [found.x, found.y, found.width];
+};
 return [box('left-answer'), box('right-answer'), document.documentElement.scrollWidth, innerWidth];
 """
 
@@ -322,16 +327,14 @@ return [box('left-answer'), box('right-answer'), document.documentElement.scroll
 def test_layout_at_desktop_at_200_percent_and_on_a_phone(browser, tmp_path, width, height):
     wide = "| " + " | ".join("column" for _ in range(30)) + " |\n" + "|---" * 30 + "|\n\n```\n" + "x" * 400 + "\n```\n"
     items = [world.item(n, first="long word " + "y" * 300 + "\n\n" + wide, second="short", prompt="z" * 500) for n in range(2)]
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    show(browser, width, height)
     try:
         with served(make(tmp_path, items=items), 2) as server:
             sign_in(browser, server.links["ana"])
             ready(browser)
             left, right, scroll, inner = browser.execute_script(BOXES)
     finally:
-        usual = {**size, "width": 1280, "height": 900, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", usual)
+        show(browser)
     assert scroll <= inner and abs(left[2] - right[2]) < 1
     assert left[1] == right[1] if width > 1000 else right[1] > left[1]
 

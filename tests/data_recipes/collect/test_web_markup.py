@@ -98,15 +98,16 @@ def test_pages_with_the_whole_corpus_have_the_shape_of_pages_without(tmp_path):
     """Hostile texts as system prompt, question, both answers, tags, guidelines, reasons, comments, edits and tools."""
     shapes = []
     for name, texts in (("plain", ["plain words"] * len(PAYLOADS)), ("hostile", list(PAYLOADS))):
-        with world.collection(tmp_path / f"{name}.db", [_item(texts, at) for at in range(0, len(texts) - 3, 4)], overlap=1,
+        with world.collection(tmp_path / f"{name}.db", [_item(texts, at) for at in range(0, len(texts) - 7, 8)], overlap=1,
                               people=("ana",), guidelines="\n\n".join(texts)) as store:  # fmt: skip
             shapes.append([_shape(page) for page in _pages(store, texts)])
     assert shapes[0] == shapes[1]
 
 
 def _item(texts: list[str], at: int) -> Item:
-    system, question, first, second = (text if text.strip() else "x" for text in texts[at : at + 4])
-    messages = ({"role": "system", "content": system}, {"role": "user", "content": question})
+    *turns, first, second = (text if text.strip() else "x" for text in texts[at : at + 8])
+    roles = ("system", "user", "assistant", "user", "assistant", "user")
+    messages = tuple({"role": role, "content": text} for role, text in zip(roles, turns, strict=True))
     return Item(messages, Answer(f"{at} {first}"), Answer(f"{at} {second}!"))
 
 
@@ -114,7 +115,7 @@ def _pages(store, texts: list[str]):
     """Every page, after comments and skips that say hostile things."""
     client, lead = signed_in(store, "ana"), signed_in(store, "lead")
     headers = {**ORIGIN, "accept": "application/json"}
-    for number in range(len(texts) // 4):
+    for number in range(len(texts) // 8):
         page = client.get("/work").text
         if 'id="vote"' not in page:
             break
