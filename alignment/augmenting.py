@@ -81,7 +81,9 @@ def augment(order: Order, ui: Any, *, dry_run: bool = False) -> dict:
         if record["state"] == "completed":
             ui.say(f"{order.output} is complete already, made by the same command")
             return {**summary, "state": "already-completed", "account": record["account"]}
-        asker = Asker(generator, RequestLog(beside(order.output, "requests")), order.budget, progress(ui))
+        log = RequestLog(beside(order.output, "requests"))
+        ui.say(f"answers are kept in {log.path} ({len(log.answers):,} so far); the same command goes on from them")
+        asker = Asker(generator, log, order.budget, progress(ui))
         account = work(order, job, asker)
         show_account(account, ui)
         finish(order.output, {**record, "account": account})

@@ -164,6 +164,28 @@ def test_a_kill_loses_no_answer_and_nothing_is_asked_twice(seeds, tmp_path):
     assert max(server.answered.values()) <= 2  # two paraphrases of a prompt differ by their seed alone
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_waits_for_what_is_on_its_way(number, code, seeds, tmp_path):
+    output, flying, free = tmp_path / "a.jsonl", threading.Semaphore(0), threading.Event()
+
+    def reply(body):
+        flying.release()
+        free.wait(20)
+        return helpful(body)
+
+    with serving(reply) as (url, server):
+        command = [sys.executable, "-m", "alignment", "data", "augment", "paraphrase", "--data", str(seeds), "--generator", url,
+                   "--output", str(output), "--concurrency", "3"]
+        child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(3):
+            assert flying.acquire(timeout=60)
+        child.send_signal(number)
+        free.set()
+        said = child.communicate(timeout=60)[1]
+    assert child.returncode == code and "interrupted" in said and "Traceback" not in said
+    assert len(rows(Path(f"{output}.requests.jsonl"))) == sum(server.answered.values()) >= 3 and not output.exists()
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
     (("paraprase",), "no recipe 'paraprase'. Expected: paraphrase?"),
     (("paraphrase", "--set", "cuont=2"), "count?"), (("paraphrase", "--temperature", "0"), "above 0"),
