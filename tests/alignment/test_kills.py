@@ -69,7 +69,9 @@ class TwoSignals(StoppingUi):
         first = shown.update
 
         def update(step, metrics):
+            at = self.at
             first(step, metrics)
+            self.at = at  # forgotten once the first one was sent
             first(step, metrics)
 
         shown.update = update
