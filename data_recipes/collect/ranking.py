@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from data_recipes.collect.model import Vote
-from data_recipes.errors import Refused
+from data_recipes.errors import Failed, Refused
 from data_recipes.intervals import LEVEL
 
 POINTS = 400 / math.log(10)
@@ -60,7 +60,8 @@ class Fit:
     beta_R: np.ndarray
 
 
-def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ridge: float = 0.0) -> Fit:
+def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ridge: float = 0.0,
+        start: Fit | None = None) -> Fit:
     """Newton's method for R weighted fits at once; the log-likelihood is concave in (b, beta, eta).
 
     With s = 1/2, 0, -1/2 for the outcomes:  dL/dz = s - E[s],  dL/deta = [tie] - P(tie),
@@ -71,7 +72,12 @@ def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ri
         weights_RV: how often each vote counts in each fit.
         by_length: fit beta too.
         ridge: 0 is the plain maximum, which exists only where `finite` says so.
+        start: a fit of the same votes to begin with; it saves half of the steps.
     """
+    if not ridge and not finite(battles):
+        raise Failed("without a ridge these votes have no finite ratings", expected="ways of wins or ties between all runs")
+    if not by_length:
+        battles, weights_RV = _counted(battles, weights_RV)
     runs, ties = len(battles.names), bool((battles.outcome_V == 0).any())
     design_VP = _design(battles, by_length, ties)
     penalty_PP = ridge * np.eye(design_VP.shape[1])
@@ -82,6 +88,8 @@ def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ri
     gauge_PP = np.zeros_like(penalty_PP)
     gauge_PP[:runs, :runs] = 1.0  # fixes the mean of b, along which nothing changes
     theta_RP = np.zeros((len(weights_RV), design_VP.shape[1]))
+    if start is not None:
+        theta_RP += np.concatenate([start.b_RM, start.beta_R[:, None][:, :by_length], start.eta_R[:, None][:, :ties]], axis=1)
     for _ in range(STEPS):
         gradient_RP, curvature_RPP = _slopes(battles, design_VP, weights_RV, theta_RP, ties)
         gradient_RP = gradient_RP - theta_RP @ (penalty_PP + gauge_PP)
@@ -89,9 +97,19 @@ def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ri
         theta_RP = theta_RP + np.clip(step_RP, -1.0, 1.0)  # a full step may overshoot far from the maximum
         if np.abs(step_RP).max() < TOLERANCE:
             break
+    else:
+        raise Failed(f"the ratings do not settle within {STEPS} steps", where=f"{len(battles.first_V)} votes")
     b_RM = theta_RP[:, :runs] - theta_RP[:, :runs].mean(axis=1, keepdims=True)
     none_R = np.zeros(len(theta_RP))
     return Fit(b_RM, theta_RP[:, -1] if ties else none_R - np.inf, theta_RP[:, runs] if by_length else none_R)
+
+
+def _counted(battles: Battles, weights_RV: np.ndarray) -> tuple[Battles, np.ndarray]:
+    """Votes alike in both runs and the outcome as one, with their weights summed: without lengths nothing else counts."""
+    alike_V3 = np.column_stack([battles.first_V, battles.second_V, battles.outcome_V])
+    _, first_seen_C, cell_V = np.unique(alike_V3, axis=0, return_index=True, return_inverse=True)
+    member_VC = cell_V.reshape(-1, 1) == np.arange(len(first_seen_C))
+    return battles.of(first_seen_C), weights_RV @ member_VC.astype(np.float64)
 
 
 def _design(battles: Battles, by_length: bool, ties: bool) -> np.ndarray:
@@ -297,8 +315,8 @@ def _rated(battles: Battles, by_length: bool, fixed: int | None, seed: int, resa
     ridge = 0.0 if finite(battles) and not by_length else RIDGE
     own = fit(battles, np.ones((1, len(battles.first_V))), by_length=by_length, ridge=ridge)
     weights_RV, size = draws(battles, resamples, seed), max(1, CHUNK_CELLS // len(battles.first_V))
-    drawn = [fit(battles, weights_RV[start:start + size], by_length=by_length, ridge=RIDGE)
-             for start in range(0, resamples, size)]
+    drawn = [fit(battles, weights_RV[at:at + size], by_length=by_length, ridge=RIDGE, start=own)
+             for at in range(0, resamples, size)]
     beta_R = np.concatenate([part.beta_R for part in drawn])
     return {"rating_M": ratings(own.b_RM, fixed)[0], "drawn_RM": ratings(np.concatenate([part.b_RM for part in drawn]), fixed),
             "eta": float(own.eta_R[0]), "beta": _bounds(float(own.beta_R[0]), beta_R)}

@@ -10,7 +10,7 @@ import pytest
 from data_recipes.collect import ranking
 from data_recipes.collect.ranking import Battles
 from data_recipes.collect.rank_report import notes, tables
-from data_recipes.errors import Refused
+from data_recipes.errors import Failed, Refused
 from tests.data_recipes.collect.made_votes import vote
 
 
@@ -121,9 +121,22 @@ def test_weights_are_repeated_votes():
     np.testing.assert_allclose(ranking.fit(made, times[None].astype(float)).b_RM, fitted(repeated).b_RM, atol=1e-8)
 
 
+def test_where_a_fit_starts_changes_nothing():
+    made = drawn(6, [0.4, 0.0, -0.4], 200, eta=-0.5, beta=0.3)
+    weights_RV = ranking.draws(made, 20, 0)
+    for by_length in (False, True):
+        own = fitted(made, by_length=by_length)
+        one, other = (ranking.fit(made, weights_RV, by_length=by_length, ridge=ranking.RIDGE, start=start)
+                      for start in (None, own))
+        np.testing.assert_allclose(one.b_RM, other.b_RM, atol=1e-8)
+        np.testing.assert_allclose(one.eta_R, other.eta_R, atol=1e-8)
+
+
 def test_a_run_that_won_always_is_finite_only_by_the_penalty():
     made = battles([0, 0, 1, 2], [1, 2, 2, 1], [1, 1, 1, 1])
     assert not ranking.finite(made)
+    with pytest.raises(Failed, match="no finite ratings"):
+        fitted(made)
     b = fitted(made, ridge=ranking.RIDGE).b_RM[0]
     assert np.isfinite(b).all() and b[0] == b.max()
     assert ranking.finite(battles([0, 1, 2], [1, 2, 0], [1, 1, 1]))  # a circle
