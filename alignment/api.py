@@ -55,7 +55,9 @@ def dpo(**options: Any) -> dict[str, Any]:
     return _run("dpo", **options)
 
 
-def ppo_policy(*, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Any) -> dict[str, Any]:
+def ppo_policy(
+    *, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Any
+) -> dict[str, Any]:
     """PPO with a critic; arguments as for `sft`, and what rewards an answer: runs, folders, hub ids or `module:function`."""
     nouns = {"ppo.reward": _texts(reward), "ppo.gold": None if gold is None else str(gold)}
     return _run("ppo", more={key: value for key, value in nouns.items() if value is not None}, **options)

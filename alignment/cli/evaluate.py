@@ -52,6 +52,7 @@ def decoding_options(function: Callable) -> Callable:
 align eval runs/reward --data pairs_heldout.jsonl
 align eval runs/sft runs/dpo --data demonstrations_heldout.jsonl
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
+align eval runs/sft runs/dpo runs/ppo --data prompts.jsonl --reward runs/reward --kl-from runs/sft
 align eval runs/sft runs/dpo --data prompts.jsonl --judge "http://127.0.0.1:8000/v1#Qwen/Qwen3-8B" --output eval
 align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.jsonl --reward my_rules:right
 """,
@@ -68,6 +69,7 @@ align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.js
     help="What compares answers, in both orders; may be repeated. A URL is http(s)://HOST/v1#MODEL.",
 )
 @click.option("--key-env", default="", metavar="NAME", help="Environment variable with a judge's key.")
+@click.option("--kl-from", metavar="RUN|DIR|HUB", help="Measure each policy's KL from this one, by answers drawn from it.")
 @click.option("--base", is_flag=True, help="Add the base model of the first run as an arm.")
 @click.option("--kind", type=click.Choice(KINDS), help="What the rows are, where it cannot be told.")
 @click.option("--format", "row_format", default="auto", metavar="NAME", help="Format of the rows. [auto]")
@@ -114,7 +116,7 @@ def question(options: dict[str, Any]) -> Any:
 
     same = {
         key: options[key]
-        for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected")
+        for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected", "kl_from")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     output = Path(options["output"]).expanduser() if options["output"] else None

@@ -4,42 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-Points = list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a figure. points: (step, value)."""
-
-    label: str
-    points: Points
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure with its words. level: a dashed line with its name, such as chance."""
-
-    title: str
-    curves: list[Curve]
-    meaning: str
-    reading: list[str] = field(default_factory=list)
-    level: tuple[float, str] | None = None
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A chart that a run has where its keys are in the metrics. keys: metric -> label."""
-
-    title: str
-    keys: dict[str, str]
-    meaning: str
-    read: Callable[[dict[str, Points]], list[str]] = lambda points: []
-    level: tuple[float, str] | None = None
-
+from alignment.evaluate.charts import Chart, Curve, Kind, Points, mean, part, series
+from alignment.evaluate.curves_ppo import PPO, plane
 
 def read_metrics(file: Path) -> list[dict]:
     """Rows of metrics.jsonl; a last line that a kill left unfinished is left out."""
@@ -52,21 +20,12 @@ def read_metrics(file: Path) -> list[dict]:
 def charts(rows: list[dict], stage: str) -> list[Chart]:
     """The charts of a run, in the order in which one should look at them."""
     points = {key: series(rows, key) for key in {key for row in rows for key in row}}
-    found = []
+    found = plane(rows) if stage == "ppo" else []
     for kind in KINDS.get(stage, []) + COMMON:
         curves = [Curve(label, points[key]) for key, label in kind.keys.items() if points.get(key)]
         if curves:
             found.append(Chart(kind.title, curves, kind.meaning, kind.read(points), kind.level))
     return found
-
-
-def series(rows: list[dict], key: str) -> Points:
-    """(step, value) of one metric; what is no finite number has no place in a curve."""
-    return [
-        (row["step"], float(row[key]))
-        for row in rows
-        if isinstance(row.get(key), (int, float)) and not isinstance(row[key], bool) and math.isfinite(row[key])
-    ]
 
 
 # ---------------------------------------------------------------------------------------------- what these curves say
@@ -77,7 +36,7 @@ def read_loss(points: dict[str, Points]) -> list[str]:
     said = []
     if len(train := points.get("loss", [])) >= 4:
         said.append(
-            f"The training loss went from {_mean(train[: _part(train)]):.3f} to {_mean(train[-_part(train) :]):.3f}."
+            f"The training loss went from {mean(train[: part(train)]):.3f} to {mean(train[-part(train) :]):.3f}."
         )
     if len(held := points.get("eval_loss", [])) >= 2:
         step, best = min(held, key=lambda point: point[1])
@@ -102,7 +61,7 @@ def read_accuracy(points: dict[str, Points]) -> list[str]:
     if held:
         last = held[-1][1]
         said.append(f"On held-out pairs it ended at {100 * last:.1f} %." + (" That is chance." if last < 0.53 else ""))
-    if held and train and (gap := _mean(train[-_part(train) :]) - held[-1][1]) > 0.1:
+    if held and train and (gap := mean(train[-part(train) :]) - held[-1][1]) > 0.1:
         said.append(
             f"Training pairs are {100 * gap:.0f} points above the held-out ones: the difference was learned by heart."
         )
@@ -112,7 +71,7 @@ def read_accuracy(points: dict[str, Points]) -> list[str]:
 def read_dpo_rewards(points: dict[str, Points]) -> list[str]:
     """Chosen answers that become less likely are DPO's best known failure."""
     chosen = points.get("rewards/chosen", [])
-    if len(chosen) >= 4 and (end := _mean(chosen[-_part(chosen) :])) < -0.5:
+    if len(chosen) >= 4 and (end := mean(chosen[-part(chosen) :])) < -0.5:
         return [
             f"The chosen answers' reward fell to {end:.2f}: they too became less likely than under the "
             "reference, only less so than the rejected ones. Look at the samples; a lower learning rate, a larger "
@@ -132,14 +91,6 @@ def read_norm(points: dict[str, Points]) -> list[str]:
         if middle > 0 and most > 10 * middle
         else []
     )
-
-
-def _part(points: Points) -> int:
-    return max(1, len(points) // 10)
-
-
-def _mean(points: Points) -> float:
-    return sum(value for _, value in points) / len(points)
 
 
 # ---------------------------------------------------------------------------------------------- what curves there are
@@ -223,6 +174,7 @@ KINDS: dict[str, list[Kind]] = {
             (0.0, "reference"),
         ),
     ],
+    "ppo": PPO,
 }
 COMMON = [
     Kind(

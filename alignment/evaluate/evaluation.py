@@ -22,7 +22,8 @@ from alignment.evaluate import arms as lineup
 from alignment.evaluate import evidence
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
-from alignment.runs import check_base, now, versions
+from alignment.rewards import named
+from alignment.runs import now, versions
 
 FORMAT = 1
 RESULT, SAMPLES = "result.json", "samples.jsonl"
@@ -36,6 +37,7 @@ class Question:
     compared with.
     rewards: reward runs and rules. base: whether the first run's base is one more arm. kind: of rows; found out where
     None.
+    kl_from: the model from which each arm's distance is measured.
     how: `models.Loading` arguments. judges: generators that compare answers pairwise; endpoint: how those behind HTTP are
     asked.
     """
@@ -55,6 +57,7 @@ class Question:
     how: dict = field(default_factory=dict)
     judges: tuple[str, ...] = ()
     endpoint: Settings = field(default_factory=Settings)
+    kl_from: str | None = None
 
     def __post_init__(self) -> None:
         self.decoding.check_samples(self.samples)
@@ -68,7 +71,9 @@ def evaluate(question: Question, ui: Any) -> dict:
         Failed: a score or a loss that is not finite, a rule that raises.
     """
     compared = lineup.parse(question.models, base=question.base, base_at=question.how.get("base"))
-    scorers = {text: _reward_source(text, question.how.get("base")) for text in question.rewards}
+    scorers = {text: named(text, base=question.how.get("base")).source for text in question.rewards}
+    if question.kl_from:
+        lineup.finished(lineup.resolve(question.kl_from))
     kind = settle_kind(question, compared)
     rows = read_rows(
         question.data, kind, format=question.format, max_rejected=question.max_rejected, limit=question.limit
@@ -184,12 +189,23 @@ def measure_policies(
     rewards = [reward_entry(name, source, compared) for name, source in scorers.items()]
     compare_answers(result["arms"], answers, list(scorers), question.decoding.seed)
     result.update(decoding=question.decoding.as_dict(), samples=question.samples, rewards=rewards)
+    if question.kl_from:
+        add_distance(question, compared, scorers, prompts, result["arms"], ui)
     warnings += reward_warnings(rewards)
     if benched:
         from alignment.evaluate.judging import add_judges
 
         warnings += add_judges(result, benched, compared, made, prompts, answers, question.decoding.seed, ui)
     return {**result, "warnings": warnings}, sample_rows(compared, prompts, made, answers)
+
+
+def add_distance(question: Question, compared: list[Arm], scorers: dict, prompts: list, entries: list, ui: Any) -> None:
+    """Each arm's KL from the reference, and its rewards on the answers that were drawn for it."""
+    from alignment.evaluate import plane
+
+    made, kl = plane.draw(question, compared, prompts, ui)
+    answers = score_arms(question, scorers, made, prompts, ui)
+    plane.describe(entries, kl, answers, question.kl_from, question.decoding.seed)
 
 
 def open_judges(question: Question) -> list:
@@ -261,25 +277,6 @@ def load_reward(text: str, source: Any, *, how: dict, batch_size: int) -> Any:
 
     loaded = load_scorer(source, **how)
     return RewardModel(loaded.model, loaded.renderer(max_length=None), name=text, batch_size=batch_size)
-
-
-def _reward_source(text: str, base: str | None) -> Any:
-    """Where a reward model lies; None for a rule.
-
-    A rule is imported and a reward run's base compared at once: what is wrong must not show after the answering.
-    """
-    from reward.scorers import is_rule, load_rule
-
-    if is_rule(text):
-        load_rule(text)
-        return None
-    source = lineup.finished(lineup.resolve(text))
-    if source.kind == "run" and not _is_scorer(source):
-        raise Refused(
-            "this run is no reward model", where=f"--reward {text}", expected="a reward run, or module:function"
-        )
-    check_base(source, lineup.base_of(source, base=base))
-    return source
 
 
 def _is_scorer(source: Any) -> bool:

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alignment.evaluate.curves import Chart, Points
+from alignment.evaluate.charts import STEPS, Chart, Points
 
 INK, GRID, MUTED = "#1f2933", "#e4e7eb", "#7b8794"
 COLOURS = ("#2563eb", "#d97706", "#0f766e", "#9333ea", "#be123c")
@@ -24,7 +24,7 @@ def draw(chart: Chart, *, width: float = 5.6, height: float = 2.7) -> Figure:
     """One chart of curves over steps."""
     figure, axes = _sheet(width, height)
     for index, curve in enumerate(chart.curves):
-        steps, values = zip(*thin(curve.points), strict=True)
+        steps, values = zip(*(thin(curve.points) if chart.across == STEPS else curve.points), strict=True)
         marker = "o" if len(steps) < 20 else None
         axes.plot(
             steps,
@@ -37,9 +37,9 @@ def draw(chart: Chart, *, width: float = 5.6, height: float = 2.7) -> Figure:
         )
     if chart.level:
         axes.axhline(chart.level[0], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label=chart.level[1])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=chart.across == STEPS, nbins=7))
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.set_xlabel("optimizer step", fontdict=FONT, color=MUTED)
+    axes.set_xlabel(chart.across, fontdict=FONT, color=MUTED)
     if len(chart.curves) > 1 or chart.level:
         axes.legend(frameon=False, prop=FONT, labelcolor=INK)
     return figure

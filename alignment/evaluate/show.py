@@ -16,6 +16,8 @@ def tables(result: dict) -> list[Table]:
     if "rewards" in result:
         made += [reward_table(result, reward) for reward in result["rewards"]]
         made += [judge_table(result, judge) for judge in result.get("judges", [])] + [manners_table(result)]
+    if "plane" in result["arms"][0]:
+        made.append(plane_table(result))
     return made
 
 
@@ -24,6 +26,17 @@ def short_names(result: dict) -> dict[str, str]:
     arms = [arm["name"] for arm in result["arms"]]
     last = {name: name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name for name in arms}
     return last if len(set(last.values())) == len(arms) else {name: name for name in arms}
+
+
+def plane_table(result: dict) -> Table:
+    """Each arm's distance from the reference, and its rewards on the answers by which that was measured."""
+    names, rewards = short_names(result), [reward["name"] for reward in result["rewards"]]
+    rows = [
+        (names[arm["name"]], interval(arm["plane"]["kl"], 2), *(interval(arm["plane"]["rewards"][name], 3) for name in rewards))
+        for arm in result["arms"]
+    ]
+    header = ("", "KL, nats an answer", *(name.replace("\\", "/").rpartition("/")[2] for name in rewards))
+    return f"Distance from {result['arms'][0]['plane']['from']}, by answers drawn at temperature 1", header, rows
 
 
 def loss_table(result: dict) -> Table:

@@ -1,6 +1,7 @@
 import json
 
-from alignment.evaluate.curves import charts, read_metrics, series
+from alignment.evaluate.charts import series
+from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.figures import MOST_POINTS, draw, draw_bars, png, svg_uri, thin
 
 
