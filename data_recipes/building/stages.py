@@ -61,7 +61,8 @@ class Stages:
         if not (folder / ABOUT).is_file():
             return None
         stage = self._read(folder)
-        whole = all((folder / name).is_file() and files.sha256_file(folder / name) == held for name, held in stage.hashes.items())
+        found = ((folder / name, held) for name, held in stage.hashes.items())
+        whole = all(path.is_file() and files.sha256_file(path) == held for path, held in found)
         return stage if whole and stage.store.is_file() else None
 
     def open(self, name: str) -> Stage | None:

@@ -25,9 +25,10 @@ def filter_rows(
     """Drops rows by length, language and rules of quality.
 
     Args:
-        min_words, max_words: of the whole row. min_answer_words, max_answer_words: of each of its answers.
-        max_turns: messages of a chat.
+        min_words, max_words: of the whole row, prompt and answers. min_answer_words, max_answer_words: of each answer.
+        max_chars: of all texts of a row. max_turns: messages of a chat or of a prompt.
         language: two-letter codes that are kept. Where the language cannot be told (few letters, code), the row is kept.
+        language_of: the part of the row whose language counts.
         quality: names of `data_recipes.quality.RULES`, each looked at for every answer.
     """
     tests = [
