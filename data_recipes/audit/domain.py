@@ -31,7 +31,8 @@ def domain(rows: Sequence[Row], context: Context) -> Finding:
     texts = [_text(row) for row in rows]
     vectors, target = _vectors(texts, list(context.target), context)
     scores, own = _nearest(vectors, target, skip_self=False), _nearest(target, target, skip_self=True)
-    border = float(np.quantile(own, OUTER))
+    # a target of one mould is nearer to itself than any other text is, hence no more than half its median
+    border = float(min(np.quantile(own, OUTER), np.median(own) / 2))
     figures = [Figure("the target itself", bootstrap_mean(own, seed=context.seed), percent=False)]
     for source in dict.fromkeys(row.source for row in rows):
         held = scores[[row.source == source for row in rows]]
@@ -40,7 +41,7 @@ def domain(rows: Sequence[Row], context: Context) -> Finding:
     places = [place(rows[at], f"similarity {score:.2f}") for score, at in far]
     by = "an embedding model's vectors" if context.embed else "the weights of words (TF-IDF)"
     text = (f"Mean cosine to the {NEAREST} nearest of {len(context.target):,} target texts, by {by}. Outliers lie below "
-            f"{border:.2f}, which 99 in 100 target texts exceed among themselves; the farthest come first.")
+            f"{border:.2f}, as fewer than one in a hundred target texts do among themselves; the farthest come first.")
     return counted("domain", "Fit to the domain", text, places, len(rows), level=LOOK, figures=tuple(figures))
 
 
