@@ -53,10 +53,11 @@ def serve_command(
     with Store.open(file) as store, serving.open_socket(host, port) as listening:
         plan = settings.plan(host, listening.getsockname()[1], **reach)
         made = serving.links(store, plan)
-        for row in made:
-            click.echo(f"{row['name']}  {row['link']}")
-        ui.say(f"serving {file} at {plan.url}; Ctrl-C stops")
-        serving.serve(store, plan, listening, tls_cert, tls_key)
+        with serving.ended_by_signal():
+            for row in made:
+                click.echo(f"{row['name']}  {row['link']}")
+            ui.say(f"serving {file} at {plan.url}; Ctrl-C stops")
+            serving.serve(store, plan, listening, tls_cert, tls_key)
         votes = sum(row["votes"] for row in store.lists())
     ui.say(f"stopped; {votes} votes are kept")
     return {"url": plan.url, "links": made, "votes": votes}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,18 @@ def links(store: Any, settings: Settings) -> list[dict[str, str]]:
     ]
 
 
+@contextlib.contextmanager
+def ended_by_signal() -> Iterator[None]:
+    """A signal ends the block without an error: for a server that is how it ends. uvicorn finishes what is under way first
+    and then raises the signal again."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        return
+
+
 def serve(store: Any, settings: Settings, listening: socket.socket, cert: str | None = None, key: str | None = None) -> None:
-    """Serves until SIGINT or SIGTERM; requests under way are finished first.
+    """Serves until SIGINT or SIGTERM; requests under way are finished first, then the signal is raised again.
 
     Args:
         store: an open collection. listening: from `open_socket`. cert, key: PEM files, for TLS.
@@ -83,8 +95,4 @@ def serve(store: Any, settings: Settings, listening: socket.socket, cert: str | 
         limit_concurrency=MOST_AT_ONCE, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
     )  # fmt: skip
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except (KeyboardInterrupt, Interrupted):
-        # uvicorn raises the signal again once it has stopped; stopping is how a server ends, so it is no fault.
-        return
+    uvicorn.Server(config).run(sockets=[listening])

@@ -20,7 +20,7 @@ class Settings:
     url: where people reach it, without a trailing slash. hosts: the Host headers it answers to, port and all.
     behind_proxy: a proxy in front speaks TLS; its X-Forwarded headers are believed. body_limit: bytes a request.
     body_seconds: how long a body may take to arrive. join_rate, page_rate: (requests a second, burst) for an address
-    without a session and for a session. stay_days: how long a browser stays signed in.
+    without a session and for a session.
     """
 
     url: str = f"http://127.0.0.1:{PORT}"
@@ -30,7 +30,6 @@ class Settings:
     body_seconds: float = 20.0
     join_rate: tuple[float, int] = (1.0, 60)
     page_rate: tuple[float, int] = (20.0, 120)
-    stay_days: int = 30
 
     @property
     def origins(self) -> frozenset[str]:

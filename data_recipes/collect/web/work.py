@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from data_recipes.collect.model import Task
+from data_recipes.collect.people import SESSION_SECONDS
 from data_recipes.collect.web import markup
 from data_recipes.collect.web.pages import Pages, remaining_words, turns_of
 from data_recipes.collect.web.requests import (
@@ -65,7 +66,7 @@ class Work:
             raise Stop(403, "This link has ended", "There is a newer one, or it was taken back. The lead can make another.")
         response = go("/lead" if person.role == "lead" else "/work")
         response.set_cookie(
-            COOKIE, self.store.session_open(person.id), max_age=self.settings.stay_days * 86400, path="/", httponly=True,
+            COOKIE, self.store.session_open(person.id), max_age=SESSION_SECONDS, path="/", httponly=True,
             samesite="strict", secure=request.url.scheme == "https" or self.settings.url.startswith("https:"),
         )  # fmt: skip
         return response

@@ -23,7 +23,7 @@ from tests.data_recipes.collect.browser import (
 )
 from tests.data_recipes.collect.hostile import PAYLOADS
 
-pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+pytestmark = needs_browser
 CTRL, ENTER, ESCAPE, TAB, RIGHT, DOWN, SPACE = "\ue009", "\ue007", "\ue00c", "\ue004", "\ue014", "\ue015", " "
 
 

@@ -53,7 +53,7 @@ async function send(fields) {
     const answer = await attempt(fields);
     if (answer.status < 500 && answer.status !== 429 && answer.status !== 408) return answer;
     if (answer.status === 507) return answer;
-    say(answer.status === 429 ? "A moment, please …" : "Not saved yet: no answer from the server. Trying again …");
+    say(answer.status === 429 ? "A moment, please …" : "Not saved yet, since the server does not answer. Trying again …");
     await wait(answer.after || Math.min(0.4 * 2 ** tries, 8));
   }
 }
@@ -62,7 +62,9 @@ async function attempt(fields) {
   try {
     const signal = AbortSignal.timeout(20000);
     const response = await fetch("/entry", { method: "POST", body: fields, headers: { accept: "application/json" }, signal });
-    return { status: response.status, after: Number(response.headers.get("retry-after")), reply: await response.json() };
+    const isJson = (response.headers.get("content-type") || "").startsWith("application/json");
+    const reply = isJson ? await response.json() : { error: { title: "Not taken", text: await response.text() } };
+    return { status: response.status, after: Number(response.headers.get("retry-after")), reply };
   } catch (error) { // no server, or a reply cut short: the act may or may not have been stored
     console.info("trying again", error);
     return { status: 599, after: 0, reply: null };
