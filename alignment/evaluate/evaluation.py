@@ -191,7 +191,7 @@ def measure_policies(
     result.update(decoding=question.decoding.as_dict(), samples=question.samples, rewards=rewards)
     if question.kl_from:
         add_distance(question, compared, scorers, prompts, result["arms"], ui)
-    warnings += reward_warnings(rewards)
+    warnings += reward_warnings(rewards, judged=bool(benched))
     if benched:
         from alignment.evaluate.judging import add_judges
 
@@ -320,7 +320,7 @@ def reward_entry(name: str, source: Any, compared: list[Arm]) -> dict:
     return {"name": name, "kind": "rule" if source is None else source.kind, "proxy": bool(ties), "why": ties}
 
 
-def reward_warnings(rewards: list[dict]) -> list[str]:
+def reward_warnings(rewards: list[dict], *, judged: bool = False) -> list[str]:
     """A proxy is named as one, and where nothing else was measured that is said too."""
     said = []
     for reward in rewards:
@@ -328,7 +328,7 @@ def reward_warnings(rewards: list[dict]) -> list[str]:
             said.append(
                 f"{reward['name']} is a proxy for {tie['arm']}: {tie['why']}. A policy learns to please its proxy"
             )
-    if rewards and all(reward["proxy"] for reward in rewards):
+    if rewards and not judged and all(reward["proxy"] for reward in rewards):
         said.append(
             "a proxy never stands alone as evidence: add a rule, people's judgement or a reward run from other pairs"
         )

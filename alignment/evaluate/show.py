@@ -208,7 +208,7 @@ def notes(result: dict) -> list[str]:
         if any(
             found.get("length_controlled_extrapolates")
             for arm in result["arms"]
-            for found in arm["answers"]["rewards"].values()
+            for found in (*arm["answers"]["rewards"].values(), *arm["answers"].get("judges", {}).values())
         ):
             said.append("? one side is the longer on nearly all prompts: the rate at equal length is an extrapolation.")
     seen = [
