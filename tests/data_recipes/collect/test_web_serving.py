@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 
 import pytest
@@ -57,6 +58,12 @@ def test_a_url_that_is_none_is_refused(url):
         plan("127.0.0.1", 8765, url=url)
 
 
+def test_nothing_that_trains_is_imported():
+    said = "import sys, data_recipes.collect.web.app, data_recipes.collect.web.serving; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.split()
+    assert "starlette" in loaded and not {"torch", "transformers", "datasets", "pandas", "sklearn"} & set(loaded)
+
+
 # --------------------------------------------------------------------------------------------------------- the command
 
 
@@ -102,7 +109,8 @@ def test_links_of_every_start_hold_and_a_signal_ends_it_with_code_zero(path):
 def join(url: str, token: str, context: ssl.SSLContext | None = None, cookie: list | None = None) -> int:
     """Presses a link's button; the status."""
     scheme, _, netloc = url.partition("://")
-    connect = http.client.HTTPSConnection(netloc, context=context) if scheme == "https" else http.client.HTTPConnection(netloc)
+    tls = scheme == "https"
+    connect = http.client.HTTPSConnection(netloc, context=context) if tls else http.client.HTTPConnection(netloc)
     form = {"content-type": "application/x-www-form-urlencoded", "origin": url}
     connect.request("POST", "/join", f"link={token}", form)
     response = connect.getresponse()
