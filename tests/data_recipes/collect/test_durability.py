@@ -59,7 +59,8 @@ def check_exact(store: Store, count: int, overlap: int, acknowledged: list[str])
 def vote_under_kills(folder: Path, count: int, people: int, kills: int, longest: float) -> int:
     """Lets processes vote and die until there were so many kills or all is done, finishes the rest, checks; the kills."""
     path, draw, killed = folder / "v.db", random.Random(0), 0
-    made(path, count, tuple(f"p{who}" for who in range(people)), overlap=3, plan={"lease_seconds": max(1.0, 10 * longest)}).close()
+    plan = {"lease_seconds": max(1.0, 10 * longest)}
+    made(path, count, tuple(f"p{who}" for who in range(people)), overlap=3, plan=plan).close()
     logs = [folder / f"{who}.log" for who in range(1, people + 1)]
     while killed < kills:
         workers = [start(path, who, log, draw.uniform(0.005, longest)) for who, log in enumerate(logs, 1)]
