@@ -38,7 +38,11 @@ for round in $(seq 1 "$ROUNDS"); do
 
   # What to ask: at random at first, then where the last round's two reward runs disagree (a fifth stays random).
   if [ "$round" = 1 ]; then
-    [ -e "$VOTES" ] || align collect init "$VOTES" --items "$here/candidates.jsonl" --annotators "$PEOPLE" --overlap "$OVERLAP"
+    if [ ! -e "$VOTES" ]; then
+      rm -f "$VOTES.new"*  # what a kill may have left
+      align collect init "$VOTES.new" --items "$here/candidates.jsonl" --annotators "$PEOPLE" --overlap "$OVERLAP"
+      mv "$VOTES.new" "$VOTES"
+    fi
   else
     last="$RUNS/round-$((round - 1))"
     align collect score "$here/candidates.jsonl" --reward "$last/reward-a" --reward "$last/reward-b" --output "$here/scored.jsonl"
