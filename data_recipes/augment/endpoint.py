@@ -24,7 +24,7 @@ from data_recipes.chat_text import THINK_BLOCK
 from data_recipes.errors import AlignError, Failed, Refused
 from data_recipes.files import sha256_text
 
-AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+AGAIN = {408, 409, 425, 429}  # and all from 500 on
 CONTENT = {400, 413, 422}  # this question is refused; others may pass
 SEED_BITS = 31  # some servers keep the seed in 32 bits
 LONGEST_PAUSE = 60.0
@@ -149,7 +149,7 @@ class Endpoint:
         if reply.status_code == 400 and field == "max_tokens" and "max_completion_tokens" in reply.text:
             self._limit_field = "max_completion_tokens"  # newer models of OpenAI's take only this name
             return self._send(request, attempt)
-        if reply.status_code in AGAIN:
+        if reply.status_code in AGAIN or reply.status_code >= 500:
             raise _Again(f"status {reply.status_code}", _retry_after(reply.headers.get("retry-after")))
         if reply.status_code in CONTENT:
             return Answer(refused=f"status {reply.status_code}: {self._said(reply)}", attempts=attempt)

@@ -44,7 +44,7 @@ def test_asks_as_the_interface_says_and_counts_tokens():
                             "top_p": 0.9, "max_tokens": 20, "seed": 3, "top_k": 4}]
 
 
-@pytest.mark.parametrize("failure", [(429, "slow down", {"Retry-After": "7"}), (500, "oops"), (503, ""), (529, ""),
+@pytest.mark.parametrize("failure", [(429, "slow down", {"Retry-After": "7"}), (500, "oops"), (503, ""), (524, ""),
                                      GARBAGE, CUT, (200, "{}"), (200, '{"choices": []}'),
                                      (200, '{"choices": [{"message": {"content": 5}}]}'), (200, "[1]")], ids=str)
 def test_tries_again_with_growing_pauses(failure):
