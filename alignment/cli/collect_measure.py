@@ -135,5 +135,7 @@ def _figure(found: dict[str, Any]) -> Any:
     from alignment.evaluate.figures import draw_intervals
     from data_recipes.collect.rank_report import CONTROLLED, PLAIN, figure_rows
 
+    people = "1 person" if found["people"] == 1 else f"{found['people']} people"
+    title = f"{found['votes']:,} votes of {people} on {found['prompts']:,} prompts"
     return draw_intervals(figure_rows(found), series=(PLAIN, CONTROLLED), label="rating (400 points: odds of ten to one)",
-                          title=f"{found['votes']:,} votes of {found['people']} people on {found['prompts']:,} prompts")
+                          title=title if found["connected"] else f"{title}; groups apart cannot be compared")

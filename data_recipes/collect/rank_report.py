@@ -7,6 +7,7 @@ from typing import Any
 from data_recipes.collect.stats_report import Table
 
 PLAIN, CONTROLLED = "as voted", "at equal length"
+NAME = 40  # characters in the figure; of a path the end tells runs apart
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
@@ -73,6 +74,6 @@ def _of_group(group: dict[str, Any]) -> list[str]:
 def figure_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows for `alignment.evaluate.figures.draw_intervals`."""
     by_name = {run["name"]: run for run in found["runs"]}
-    return [{"name": name, PLAIN: by_name[name]["rating"], CONTROLLED: by_name[name]["length_controlled"],
+    return [{"name": name if len(name) <= NAME else f"…{name[1 - NAME:]}", PLAIN: by_name[name]["rating"], CONTROLLED: by_name[name]["length_controlled"],
              "gap": number > 0 and place == 0}
             for number, group in enumerate(found["groups"]) for place, name in enumerate(group["names"])]
