@@ -9,7 +9,8 @@ from alignment.sources import resolve
 from data_recipes.errors import Refused
 
 BATCH, LONGEST = 16, 512  # texts at once; tokens of a text that are read
-TOXIC_LABEL = re.compile(r"(?<!non)(?<!non[-_ ])(?<!not[-_ ])(?:toxi|hate|offens|insult|obscen|threat|abus)", re.IGNORECASE)
+TOXIC_LABEL = re.compile(r"(?<!non)(?<!not)(?<!non[-_ ])(?<!not[-_ ])(?:toxi|hate|offens|insult|obscen|threat|abus)",
+                         re.IGNORECASE)
 
 
 def embedder(name: str) -> Callable[[Sequence[str]], list]:

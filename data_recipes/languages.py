@@ -10,6 +10,7 @@ from functools import lru_cache
 
 LETTERS, SURE = 40, 0.98  # fewer letters, or a lower probability, and nothing is said: "hello" would be any language
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|<[^<>\n]{1,80}>", re.DOTALL)
+NO_LANGUAGE = "zxx"  # ISO 639's code for what is none: hashes, tables, sequences
 LETTER = re.compile(r"[^\W\d_]")
 DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 LOOKED_AT, ENOUGH = 4000, 1200  # characters of the text, and of its prose; more prose changes nothing but the time
@@ -23,7 +24,7 @@ def language(text: str) -> str:
     if len(LETTER.findall(prose)) + 2 * len(DENSE.findall(prose)) < LETTERS:
         return ""
     found, probability = _identifier().classify(prose)
-    return found if probability >= SURE else ""
+    return found if probability >= SURE and found != NO_LANGUAGE else ""
 
 
 def known() -> list[str]:

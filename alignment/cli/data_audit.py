@@ -11,6 +11,7 @@ import click
 from alignment.cli.commands import command, make_ui, output_options
 from alignment.cli.data_convert import reading
 
+MANY = 20_000  # rows from which on each check is said as it begins
 KINDS = ("demonstrations", "comparisons", "prompts", "unpaired", "labelled")
 
 
@@ -76,7 +77,8 @@ def audit_command(files: tuple[str, ...], **options: Any) -> dict[str, Any]:
     loaded = inputs.load(files, options["held_out"], kind=options["kind"] or "", how=reading({**options, "drop": ()}))
     for source in loaded.sources:
         ui.say(f"{source['path']}: {source['kind']}, {source['format']} ({source['why']})")
-    report = run.audit(loaded.rows, _context(loaded, options), only=only)
+    say = ui.say if len(loaded.rows) >= MANY else None
+    report = run.audit(loaded.rows, _context(loaded, options), only=only, say=say)
     report.sources, report.notes = loaded.sources, loaded.notes
     report.broken = thresholds.broken(limits, report.findings, report.not_done)
     return _told(report, files, options, ui)

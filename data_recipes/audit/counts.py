@@ -12,6 +12,7 @@ import numpy as np
 from data_recipes.audit.excerpts import excerpt
 from data_recipes.audit.model import FACT, Bars, Context, Finding, Place, Row, counted
 from data_recipes.audit.registry import any_rows, check
+from data_recipes.records import Comparison, Demonstration, Labelled, Prompt, Text, Unpaired
 
 SECTION = "Rows"
 # Reasons of the reader that are reported by the check that looks for the same fault in rows that can be read.
@@ -19,6 +20,8 @@ CLAIMED = {
     "empty-text": "empty-answers", "bad-encoding": "encoding", "identical-pair": "identical-pairs",
     "bad-order": "turns", "bad-role": "turns", "bad-tool-call": "turns", "prompt-conflict": "turns",
 }
+KINDS = {Text: "text", Demonstration: "demonstration", Comparison: "comparison", Prompt: "prompt",
+         Unpaired: "judged answer", Labelled: "labelled text"}
 EDGES = (0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -27,8 +30,8 @@ EDGES = (0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
     """Rows by part, source and kind."""
     sources = Counter(f"{row.source} ({row.part})" for row in rows)
-    kinds = Counter(type(row.record).__name__.lower() for row in rows)
-    said = ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items()))
+    kinds = Counter(type(row.record) for row in rows)
+    said = ", ".join(f"{count:,} {KINDS[kind]}{'s' if count != 1 else ''}" for kind, count in kinds.most_common())
     return Finding("rows", "Rows", FACT, f"{said}.", len(rows), len(rows) + len(context.refused),
                    bars=(Bars("rows by source", tuple(sources.most_common(20))),))
 

@@ -22,12 +22,13 @@ def languages(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     told = [(row, name, language(text)) for row in rows for name, text in _prose(row).items()]
     counts = Counter(found or UNKNOWN for *_, found in told)
     known = sum(counts.values()) - counts[UNKNOWN]
-    rare = {name for name, count in counts.items() if name != UNKNOWN and count < max(RARE * known, 1.5)}
+    usual = next((name for name, _ in counts.most_common() if name != UNKNOWN), "")
+    rare = {name for name, count in counts.items() if name not in (UNKNOWN, usual) and count < max(RARE * known, 1.5)}
     places = [place(row, f"reads as {found}", name) for row, name, found in told if found in rare]
     said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(8))
-    yield Finding("languages", "Languages", LOOK if places else FACT, f"{said}. Listed are answers in a language of fewer "
-                  f"than {RARE:.0%} of them.", len(places), max(known, 1), "answers", places=tuple(places),
-                  bars=(Bars("answers by language", tuple(counts.most_common(12))),))
+    yield Finding("languages", "Languages", LOOK if places else FACT, f"{said}. Listed are texts in a language of fewer "
+                  f"than {RARE:.0%} of them.", len(places), max(known, 1), "texts", places=tuple(places),
+                  bars=(Bars("texts by language", tuple(counts.most_common(12))),))
     yield _mismatch(rows)
 
 

@@ -18,6 +18,7 @@ from data_recipes.audit.terminal import amount, headline
 
 HERE = Path(__file__).parent
 SHOWN, OPEN = 40, 4  # places of a finding on the page, and of them before they are unfolded; audit.json has all
+SMALL = 0.3  # rates below it are drawn larger
 WORDS = {PROBLEM: "to mend", LOOK: "to look at", FACT: "fact", CLEAN: "clean"}
 
 
@@ -55,9 +56,10 @@ def _card(found: Finding) -> dict[str, Any]:
 
 
 def _figure(figure: Figure, found: Finding) -> dict[str, Any]:
-    """An interval as a line on a scale from 0 to the largest bound of the finding, or to 1 where there is a neutral value."""
-    shares = figure.percent and any(one.neutral is not None for one in found.figures)
-    top = 1.0 if shares else max((one.interval.high for one in found.figures), default=1.0) * 1.1 or 1.0
+    """An interval as a line on a scale from 0 to 1; where all of a finding are small, to a little above the largest."""
+    largest = max(one.interval.high for one in found.figures)
+    small = largest < SMALL and not any(one.neutral is not None for one in found.figures)
+    top = 1.1 * largest or 1.0 if small else max(1.0, largest)
     at = {name: round(100 * min(1.0, max(0.0, value / top)), 2)
           for name, value in (("low", figure.interval.low), ("high", figure.interval.high), ("value", figure.interval.value))}
     neutral = None if figure.neutral is None else round(100 * min(1.0, figure.neutral / top), 2)

@@ -44,11 +44,12 @@ def longer_wins(rows: Sequence[Row], context: Context) -> Finding:
     found = rate(rows, lambda text: len(text.split()), context.seed)
     if found is None:
         return Finding("longer-wins", "The longer answer wins", CLEAN, "All answers are equally long.")
-    what = "of the pairs that differ in words, the longer answer is the better one" if pairs(rows) else (
-        "is the chance that a good answer has more words than a bad one")
-    return Finding("longer-wins", "The longer answer wins", _level(found), f"{found.text(percent=True)} {what}.",
-                   unit="pairs" if pairs(rows) else "answers", total=found.n,
-                   figures=(Figure("longer is better", found, 0.5, marked=_level(found) == LOOK),), measure=found)
+    of_pairs = bool(pairs(rows))
+    what = "So often, where two answers differ in words, the longer one is the better." if of_pairs else (
+        "The chance that a good answer has more words than a bad one.")
+    figure = Figure("longer is better", found, 0.5, marked=_level(found) == LOOK)
+    return Finding("longer-wins", "The longer answer wins", _level(found), f"{what} Chance is 50 %.", total=found.n,
+                   unit="pairs" if of_pairs else "answers", figures=(figure,), measure=found)
 
 
 @check("answer-classifier", "A classifier that sees no question", SECTION, needs=needs_judged,
@@ -63,7 +64,7 @@ def answer_classifier(rows: Sequence[Row], context: Context) -> Finding:
             scores[test] = judged.fitted(train).score(test)
     found = judged.interval(scores, context.seed)
     terms = _terms(judged.names, judged.fitted(np.arange(len(judged.prompts))).weights)
-    text = f"{judged.what.format(found.text(percent=True))} Chance is 50 %. Five folds, a prompt in one fold only."
+    text = f"{judged.what} Chance is 50 %. Five folds, a prompt in one fold only."
     figure = Figure("told by the answer's words alone", found, 0.5, marked=_level(found) == LOOK)
     return Finding("answer-classifier", "A classifier that sees no question", _level(found), text, total=found.n,
                    unit=judged.unit, figures=(figure,), bars=terms, measure=found)
@@ -100,7 +101,7 @@ class _Fitted:
 class _Paired:
     """Comparisons: a logistic model on the difference of both answers' words, without an intercept."""
 
-    what, unit = "{} of the pairs are told right by the words of the answers alone.", "pairs"
+    what, unit = "So many pairs are told right by the words of the answers alone.", "pairs"
 
     def __init__(self, found: list[Pair]) -> None:
         self.names, words = _words([pair.chosen for pair in found] + [pair.rejected for pair in found])
@@ -123,7 +124,7 @@ class _Paired:
 class _Single:
     """Verdicts: a logistic model on the words of one answer."""
 
-    what, unit = "{} is the chance that a good answer scores above a bad one by its words alone.", "answers"
+    what, unit = "The chance that a good answer scores above a bad one by its words alone.", "answers"
 
     def __init__(self, rows: list[Row]) -> None:
         self.names, self.found = _words([next(iter(row.answers.values())) for row in rows])

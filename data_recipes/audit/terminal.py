@@ -16,6 +16,7 @@ from data_recipes.audit.model import CLEAN, FACT, LOOK, PROBLEM, Finding, Place
 from data_recipes.audit.run import Report
 
 SHOWN, WIDTH = 4, 110  # places of a finding; characters of an excerpt
+NO_RATE = ("features", "comparisons")  # units of which there is no larger population
 MARKS = {PROBLEM: ("✗", "bold red"), LOOK: ("!", "yellow"), FACT: ("·", "cyan"), CLEAN: ("✓", "green")}
 HEADINGS = {PROBLEM: "To mend", LOOK: "To look at", FACT: "What is there"}
 
@@ -44,7 +45,8 @@ def amount(found: Finding) -> str:
         return ""
     if found.measure is not None:
         return found.measure.text(percent=True)
-    return f"{found.count:,} of {found.total:,} {found.unit}, {found.value.text(percent=True)}"
+    counts = f"{found.count:,} of {found.total:,} {found.unit}"
+    return counts if found.unit in NO_RATE else f"{counts}, {found.value.text(percent=True)}"
 
 
 def _finding(found: Finding) -> Iterator[Any]:

@@ -18,13 +18,16 @@ EDGES = (0, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 @dataclass(frozen=True)
 class Measured:
-    """A row in tokens. whole: its length (of a pair, the longer side's). trained: tokens that carry loss.
+    """A row in tokens. whole: its length (of a pair, the longer side's). read: what a step reads for it: a pair's prompt twice.
+
+    trained: tokens that carry loss.
 
     same_after_cut: of a pair, whether both sides are equal within the maximum length.
     """
 
     row: Row
     whole: int
+    read: int
     trained: int
     same_after_cut: bool = False
 
@@ -83,27 +86,21 @@ def _measure(row: Row, context: Context) -> Measured:
         pair = context.renderer.comparison(record)
         sides = [[*pair.prompt_ids, *ids] for ids in (pair.chosen_ids, pair.rejected_ids)]
         one, other = (side[: context.max_length] for side in sides)
-        return Measured(row, max(map(len, sides)), len(pair.chosen_ids) + len(pair.rejected_ids), one == other)
+        sizes = [len(side) for side in sides]
+        return Measured(row, max(sizes), sum(sizes), len(pair.chosen_ids) + len(pair.rejected_ids), one == other)
     if isinstance(record, Unpaired):
         record = Demonstration(record.prompt + record.completion, record.tools, record.where)
     made = context.renderer.demonstration(record)
-    return Measured(row, len(made.input_ids), sum(made.trained))
+    return Measured(row, len(made.input_ids), len(made.input_ids), sum(made.trained))
 
 
 def _lengths(measured: list[Measured]) -> Finding:
     counts, trained = [one.whole for one in measured], [one.trained for one in measured]
-    whole = [_read(one) for one in measured]
-    share = bootstrap_ratio(trained, whole)
-    text = f"{sum(whole):,} tokens, of which {sum(trained):,} are trained. Rows: {quantiles(counts)}."
+    read = [one.read for one in measured]
+    share = bootstrap_ratio(trained, read)
+    text = f"{sum(read):,} tokens, of which {sum(trained):,} are trained. Rows: {quantiles(counts)}."
     return Finding("tokens", "Lengths in tokens", FACT, text, figures=(Figure("trained share of the tokens", share),),
                    bars=(Bars("tokens of rows", histogram(counts, EDGES)),), measure=share)
-
-
-def _read(one: Measured) -> int:
-    """Tokens that a step reads for a row: a pair's prompt is read with both answers."""
-    if not isinstance(one.row.record, Comparison):
-        return one.whole
-    return 2 * one.whole
 
 
 def _truncation(measured: list[Measured], context: Context) -> Finding:
