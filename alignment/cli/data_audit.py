@@ -61,6 +61,8 @@ align data audit data/support --fail-on "leakage>0,duplicates>0.01,personal-data
 @click.option("--only", metavar="A,B", default="", help="These checks alone.")
 @click.option("--fail-on", metavar="A>X,B>Y", multiple=True, help="Exit 1 where a share, rate or NAME.count is above (or <).")
 @click.option("--output", metavar="DIR", help="Write audit.html and audit.json here. They hold pieces of rows.")
+@click.option("--near", metavar="SHARE", type=click.FloatRange(0.1, 1), default=0.4,
+              help="Word pairs shared from which two texts are nearly the same. [0.4]")
 @click.option("--seed", type=int, default=0, metavar="N", help="Seed of the bootstrap intervals. [0]")
 @output_options
 def audit_command(files: tuple[str, ...], **options: Any) -> dict[str, Any]:
@@ -73,10 +75,13 @@ def audit_command(files: tuple[str, ...], **options: Any) -> dict[str, Any]:
     from data_recipes.audit import inputs, run, thresholds
 
     only, limits = _names(options["only"]), thresholds.parse(options["fail_on"])
+    thresholds.check_measured(limits, only)
     ui = make_ui(options["as_json"])
     loaded = inputs.load(files, options["held_out"], kind=options["kind"] or "", how=reading({**options, "drop": ()}))
     for source in loaded.sources:
         ui.say(f"{source['path']}: {source['kind']}, {source['format']} ({source['why']})")
+    for note in loaded.notes:
+        ui.say(note)
     say = ui.say if len(loaded.rows) >= MANY else None
     report = run.audit(loaded.rows, _context(loaded, options), only=only, say=say)
     report.sources, report.notes = loaded.sources, loaded.notes
@@ -108,7 +113,6 @@ def _told(report: Any, files: tuple[str, ...], options: dict[str, Any], ui: Any)
 def _context(loaded: Any, options: dict[str, Any]) -> Any:
     from data_recipes.audit import inputs, wordlists
     from data_recipes.audit.model import Context
-
     from data_recipes.style import load_guide
 
     listed = wordlists.groups(Path(options["groups"]).expanduser()) if options["groups"] else wordlists.groups()
@@ -116,7 +120,8 @@ def _context(loaded: Any, options: dict[str, Any]) -> Any:
         refused=tuple(loaded.refused), against=inputs.evaluation_items(options["against"]),
         allowed=inputs.allowed_phrases(options["allow"]), target=inputs.texts(options["target"]), groups=listed,
         guide=load_guide(options["style"]) if options["style"] else None, group_column=options["group_column"],
-        seed=options["seed"], max_length=options["max_length"], renderer=_renderer(options["model"]), **_models(options),
+        threshold=options["near"], seed=options["seed"], max_length=options["max_length"],
+        renderer=_renderer(options["model"]), **_models(options),
     )
 
 

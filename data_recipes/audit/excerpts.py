@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from data_recipes.audit.model import Place, Row
-from data_recipes.personal_data import find, masked
+from data_recipes.personal_data import Span, find, masked
 
 AROUND, LONGEST = 56, 200  # characters shown on both sides of a match, and of a match itself
 WIDE = 200  # characters on both sides that are searched for personal data, so that none is cut in half and missed
@@ -15,17 +15,15 @@ BLANKS = re.compile(r"[ \t\r\n\xa0]+")
 
 
 def excerpt(text: str, start: int = 0, end: int = 0) -> str:
-    """The characters around text[start:end], masked and made visible; an ellipsis where something is left out."""
+    """The characters around text[start:end], which stands between « and »; masked; an ellipsis where something is left out."""
     end = min(max(start, end), start + LONGEST)
     low, high = max(0, start - AROUND), min(len(text), end + AROUND * (1 if start else 2))
     left = max(0, low - WIDE)
     wide = text[left:high + WIDE]
     spans = find(wide)
     low, high = (_outside(edge - left, spans, side) for edge, side in ((low, "start"), (high, "end")))
-    inside = [span for span in spans if low <= span.start and span.end <= high]
-    shown = masked(wide[:high], inside)[low:]
-    cut_before, cut_after = left + low > 0, left + high < len(text)
-    return f"{'…' if cut_before else ''}{visible(shown)}{'…' if cut_after else ''}"
+    shown = visible("".join(_pieces(wide, spans, low, high, (start - left, end - left))))
+    return f"{'…' if left + low > 0 else ''}{shown}{'…' if left + high < len(text) else ''}"
 
 
 def visible(text: str) -> str:
@@ -43,6 +41,16 @@ def place(row: Row, note: str, part: str = "", start: int = 0, end: int = 0) -> 
 def distinct(places: Iterable[Place]) -> list[Place]:
     """Places in their order, those that say the same once."""
     return list(dict.fromkeys(places))
+
+
+def _pieces(text: str, spans: list[Span], low: int, high: int, marked: tuple[int, int]) -> Iterator[str]:
+    """text[low:high] with spans masked and « » around the marked piece, which gives way where it would cut a span in two."""
+    start, end = (_outside(edge, spans, side) for edge, side in zip(marked, ("start", "end"), strict=True))
+    marks = ("«", "»") if end > start else ("", "")
+    for piece_start, piece_end, after in ((low, start, marks[0]), (start, end, marks[1]), (end, high, "")):
+        inside = [Span(span.start - piece_start, span.end - piece_start, span.kind) for span in spans
+                  if piece_start <= span.start and span.end <= piece_end]
+        yield masked(text[piece_start:piece_end], inside) + after
 
 
 def _outside(edge: int, spans: list, side: str) -> int:

@@ -20,7 +20,7 @@ PARTS = {"train": TRAIN, "validation": HELD_OUT, "test": HELD_OUT}  # what `alig
 
 @dataclass
 class Loaded:
-    """rows: in the order of the files. refused: what could not be read. ledger: the account of all of it."""
+    """rows: in the order of the files. refused: what could not be read. sources, notes: as the ledger of each file has them."""
 
     rows: list[Row] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -57,13 +57,16 @@ def evaluation_items(paths: Sequence[str]) -> dict[str, list[Item]]:
 
 
 def _items(path: str) -> list[Item]:
-    loaded = load([path])
+    return list(dict.fromkeys(item for row in _all_rows(path) for item in _items_of(row)))
+
+
+def _all_rows(path: str, how: Reading | None = None) -> list[Row]:
+    loaded = load([path], how=how)
     if loaded.refused:
         bad = loaded.refused[0]
-        raise RefusedInput(f"a row of the evaluation set cannot be read: {bad.reason}, {bad.detail}", where=bad.where,
+        raise RefusedInput(f"a row beside the audited ones cannot be read: {bad.reason}, {bad.detail}", where=bad.where,
                            expected="rows that can all be read: what is not seen cannot be found")
-    found = [item for row in loaded.rows for item in _items_of(row)]
-    return list(dict.fromkeys(found))
+    return loaded.rows
 
 
 def _items_of(row: Row) -> Iterable[Item]:
@@ -78,8 +81,12 @@ def _items_of(row: Row) -> Iterable[Item]:
 
 
 def texts(paths: Sequence[str], how: Reading | None = None) -> tuple[str, ...]:
-    """Prompt and answers of every row of these files as one text: a sample of the target domain."""
-    rows = load(paths, how=how).rows if paths else []
+    """Prompt and answers of every row of these files as one text: a sample of the target domain.
+
+    Raises:
+        data_recipes.errors.Refused: a row that cannot be read.
+    """
+    rows = [row for path in paths for row in _all_rows(path, how)]
     return tuple(" ".join(filter(None, (row.prompt, *row.answers.values()))) for row in rows)
 
 

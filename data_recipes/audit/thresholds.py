@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from data_recipes.audit.model import Finding, NotDone
-from data_recipes.audit.registry import CHECKS
+from data_recipes.audit.run import CHECKS
 from data_recipes.errors import Refused
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -55,6 +55,16 @@ def parse(texts: Sequence[str]) -> tuple[Threshold, ...]:
 def names() -> list[str]:
     """All names that findings may have."""
     return [name for check in CHECKS.values() for name in (check.name, *check.also)]
+
+
+def check_measured(thresholds: Sequence[Threshold], only: Sequence[str]) -> None:
+    """Refuses, before anything is read, a threshold on a check that `--only` leaves out."""
+    groups = [{check.name, *check.also} for check in CHECKS.values()]
+    run = {name for group in groups if group.intersection(only) for name in group}
+    for threshold in thresholds:
+        if only and threshold.name not in run:
+            raise Refused(f"{threshold.text} cannot be checked: --only leaves {threshold.name} out", where="--fail-on",
+                          expected=f"--only {','.join([*only, threshold.name])}")
 
 
 def broken(thresholds: Sequence[Threshold], findings: Sequence[Finding], not_done: Sequence[NotDone]) -> list[dict]:

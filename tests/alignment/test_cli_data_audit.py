@@ -43,6 +43,7 @@ def test_thresholds_that_hold_are_exit_0(rows, capsys):
 @pytest.mark.parametrize("options, words", [
     (["--fail-on", "leakage>0"], "held-out"),
     (["--only", "duplicate"], "Did you mean duplicates?"),
+    (["--only", "encoding", "--fail-on", "duplicates>0"], "--only leaves duplicates out"),
     (["--against", "missing.jsonl"], "no such file"),
     (["--groups", "missing.txt"], "word list cannot be read"),
     (["--kind", "comparisons"], "comparisons"),
