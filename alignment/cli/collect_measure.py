@@ -138,4 +138,4 @@ def _figure(found: dict[str, Any]) -> Any:
     people = "1 person" if found["people"] == 1 else f"{found['people']} people"
     title = f"{found['votes']:,} votes of {people} on {found['prompts']:,} prompts"
     return draw_intervals(figure_rows(found), series=(PLAIN, CONTROLLED), label="rating (400 points: odds of ten to one)",
-                          title=title if found["connected"] else f"{title}; groups apart cannot be compared")
+                          title=title if found["connected"] else f"{title}\nno votes link the groups, which cannot be compared")

@@ -66,14 +66,14 @@ def _of_group(group: dict[str, Any]) -> list[str]:
     if effect["low"] > 0 or effect["high"] < 0:
         word = "longer" if effect["value"] > 0 else "shorter"
         figures = f"{effect['value']:+.2f} [{effect['low']:+.2f}, {effect['high']:+.2f}]"
-        said.append(f"People preferred the {word} answer beyond what the runs explain, by {figures} in log-odds for each"
-                    " standard deviation of length: see the ratings at equal length.")
+        said.append(f"People preferred the {word} answer beyond what the runs explain, by {figures} in log-odds for a"
+                    " usual difference of length: see the ratings at equal length.")
     return said
 
 
 def figure_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows for `alignment.evaluate.figures.draw_intervals`."""
     by_name = {run["name"]: run for run in found["runs"]}
-    return [{"name": name if len(name) <= NAME else f"…{name[1 - NAME:]}", PLAIN: by_name[name]["rating"], CONTROLLED: by_name[name]["length_controlled"],
-             "gap": number > 0 and place == 0}
+    return [{"name": name if len(name) <= NAME else f"…{name[1 - NAME:]}", "gap": number > 0 and place == 0,
+             PLAIN: by_name[name]["rating"], CONTROLLED: by_name[name]["length_controlled"]}
             for number, group in enumerate(found["groups"]) for place, name in enumerate(group["names"])]

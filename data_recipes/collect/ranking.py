@@ -1,198 +1,27 @@
-"""Which run do people prefer, and how sure is that? Bradley-Terry with Davidson's ties; only numpy.
+"""Which run do people prefer, and how sure is that? Ratings by `davidson`, intervals by drawing prompts and people again.
 
-With strengths b and tie parameter eta, for runs i and j and z = b_i - b_j (+ beta x, the length-controlled twin):
-
-    P(i wins) : P(tie) : P(j wins)  =  exp(z / 2) : exp(eta) : exp(-z / 2)
-
-Davidson, On Extending the Bradley-Terry Model to Accommodate Ties, JASA 65 (1970), equation 2.4, nu = exp(eta); without
-ties it is Bradley and Terry, Biometrika 39 (1952): P(i wins) = sigmoid(z). x is (len_i - len_j) / (len_i + len_j), in units of
-its standard deviation, and the twin's ratings are those at x = 0. The rating is 1000 + 400 / ln 10 * (b - anchor), so that
-400 points are odds of ten to one.
+The rating is 1000 + 400 / ln 10 * (b - anchor), so that 400 points are odds of ten to one. The length-controlled twin has a
+further term beta x, x = (len_i - len_j) / (len_i + len_j) in units of its root mean square; its ratings are those at x = 0.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from data_recipes.collect.davidson import RIDGE, Battles, each, finite, fit, groups
 from data_recipes.collect.model import Vote
-from data_recipes.errors import Failed, Refused
+from data_recipes.errors import Refused
 from data_recipes.intervals import LEVEL
 
 POINTS = 400 / math.log(10)
-RIDGE = 0.01  # on b: lets a fit exist where one run won always; moves a rating of 100 votes by about a point
-LENGTH_RIDGE = 0.5  # on beta: a few short answers that won are no law; of hundreds of votes it takes less than a hundredth
-STEPS, TOLERANCE = 100, 1e-10
 RESAMPLES = 1000
 CHUNK_CELLS = 4_000_000  # draws x votes held at once
-VOTE_ARRAYS = ("first_V", "second_V", "outcome_V", "length_V", "prompt_V", "person_V")
-
-
-@dataclass(frozen=True)
-class Battles:
-    """Votes between runs as arrays of shape (V,): places of both runs, outcome (1 the first won, 0 tie, -1), length term,
-    and the numbers of prompt and person, by which votes are drawn again."""
-
-    names: tuple[str, ...]
-    first_V: np.ndarray
-    second_V: np.ndarray
-    outcome_V: np.ndarray
-    length_V: np.ndarray
-    prompt_V: np.ndarray
-    person_V: np.ndarray
-
-    def of(self, keep_V: np.ndarray) -> Battles:
-        """Some of the votes."""
-        return replace(self, **{name: getattr(self, name)[keep_V] for name in VOTE_ARRAYS})
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Strengths of shape (R, M) with mean 0, tie parameters (R,) (-inf without ties), length coefficients (R,)."""
-
-    b_RM: np.ndarray
-    eta_R: np.ndarray
-    beta_R: np.ndarray
-
-
-def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ridge: float = 0.0,
-        start: Fit | None = None) -> Fit:
-    """Newton's method for R weighted fits at once; the log-likelihood is concave in (b, beta, eta).
-
-    With s = 1/2, 0, -1/2 for the outcomes:  dL/dz = s - E[s],  dL/deta = [tie] - P(tie),
-    -H_zz = Var s,  -H_ee = P(tie) (1 - P(tie)),  -H_ze = -P(tie) E[s].  With a ridge,
-    ridge / 2 * |b|^2 (and LENGTH_RIDGE / 2 * beta^2) is taken off L.
-
-    Args:
-        weights_RV: how often each vote counts in each fit.
-        by_length: fit beta too.
-        ridge: 0 is the plain maximum, which exists only where `finite` says so.
-        start: a fit of the same votes to begin with; it saves half of the steps.
-    """
-    if not ridge and not finite(battles):
-        raise Failed("without a ridge these votes have no finite ratings", expected="ways of wins or ties between all runs")
-    if not by_length:
-        battles, weights_RV = _counted(battles, weights_RV)
-    runs, ties = len(battles.names), bool((battles.outcome_V == 0).any())
-    design_VP = _design(battles, by_length, ties)
-    penalty_PP = ridge * np.eye(design_VP.shape[1])
-    if by_length and ridge:
-        penalty_PP[runs, runs] = LENGTH_RIDGE
-    if ties:
-        penalty_PP[-1, -1] = 1e-9  # a draw may hold no tie: its eta then stays where it is flat
-    gauge_PP = np.zeros_like(penalty_PP)
-    gauge_PP[:runs, :runs] = 1.0  # fixes the mean of b, along which nothing changes
-    theta_RP = np.zeros((len(weights_RV), design_VP.shape[1]))
-    if start is not None:
-        theta_RP += np.concatenate([start.b_RM, start.beta_R[:, None][:, :by_length], start.eta_R[:, None][:, :ties]], axis=1)
-    for _ in range(STEPS):
-        gradient_RP, curvature_RPP = _slopes(battles, design_VP, weights_RV, theta_RP, ties)
-        gradient_RP = gradient_RP - theta_RP @ (penalty_PP + gauge_PP)
-        step_RP = np.linalg.solve(curvature_RPP + penalty_PP + gauge_PP, gradient_RP[:, :, None])[:, :, 0]
-        theta_RP = theta_RP + np.clip(step_RP, -1.0, 1.0)  # a full step may overshoot far from the maximum
-        if np.abs(step_RP).max() < TOLERANCE:
-            break
-    else:
-        raise Failed(f"the ratings do not settle within {STEPS} steps", where=f"{len(battles.first_V)} votes")
-    b_RM = theta_RP[:, :runs] - theta_RP[:, :runs].mean(axis=1, keepdims=True)
-    none_R = np.zeros(len(theta_RP))
-    return Fit(b_RM, theta_RP[:, -1] if ties else none_R - np.inf, theta_RP[:, runs] if by_length else none_R)
-
-
-def _counted(battles: Battles, weights_RV: np.ndarray) -> tuple[Battles, np.ndarray]:
-    """Votes alike in both runs and the outcome as one, with their weights summed: without lengths nothing else counts."""
-    alike_V3 = np.column_stack([battles.first_V, battles.second_V, battles.outcome_V])
-    _, first_seen_C, cell_V = np.unique(alike_V3, axis=0, return_index=True, return_inverse=True)
-    member_VC = cell_V.reshape(-1, 1) == np.arange(len(first_seen_C))
-    return battles.of(first_seen_C), weights_RV @ member_VC.astype(np.float64)
-
-
-def _design(battles: Battles, by_length: bool, ties: bool) -> np.ndarray:
-    """z = design @ (b, beta); the last column, where there are ties, is eta's and stays 0."""
-    votes, runs = len(battles.first_V), len(battles.names)
-    design_VP = np.zeros((votes, runs + by_length + ties))
-    design_VP[np.arange(votes), battles.first_V] += 1
-    design_VP[np.arange(votes), battles.second_V] -= 1
-    if by_length:
-        design_VP[:, runs] = battles.length_V
-    return design_VP
-
-
-def _slopes(battles: Battles, design_VP: np.ndarray, weights_RV: np.ndarray, theta_RP: np.ndarray, ties: bool):
-    """Gradient of shape (R, P) and negative Hessian of shape (R, P, P), without any penalty."""
-    win_RV, tie_RV, lose_RV = probabilities(theta_RP @ design_VP.T, theta_RP[:, -1:] if ties else np.array([[-np.inf]]))
-    mean_RV = (win_RV - lose_RV) / 2
-    gradient_RP = (weights_RV * (battles.outcome_V / 2 - mean_RV)) @ design_VP
-    zz_RV = weights_RV * ((win_RV + lose_RV) / 4 - mean_RV**2)
-    curvature_RPP = np.einsum("rv,vp,vq->rpq", zz_RV, design_VP, design_VP, optimize=True)
-    if ties:
-        gradient_RP[:, -1] = (weights_RV * ((battles.outcome_V == 0) - tie_RV)).sum(axis=1)
-        cross_RP = (weights_RV * -tie_RV * mean_RV) @ design_VP
-        curvature_RPP[:, -1, :] = curvature_RPP[:, :, -1] = cross_RP
-        curvature_RPP[:, -1, -1] = (weights_RV * tie_RV * (1 - tie_RV)).sum(axis=1)
-    return gradient_RP, curvature_RPP
-
-
-def probabilities(z: np.ndarray, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """P(win), P(tie), P(loss) of the first run at z = b_i - b_j; any shapes that broadcast, eta = -inf without ties."""
-    top = np.maximum(np.abs(z) / 2, eta)
-    win, tie, lose = np.exp(z / 2 - top), np.exp(eta - top), np.exp(-z / 2 - top)
-    total = win + tie + lose
-    return win / total, tie / total, lose / total
-
-
-# ------------------------------------------------------------------------------------------------------------ the graph
-
-
-def groups(battles: Battles) -> list[list[int]]:
-    """Runs that are linked by votes, in any direction; only within a group can ratings be compared."""
-    return _components(len(battles.names), [*zip(battles.first_V, battles.second_V, strict=True),
-                                            *zip(battles.second_V, battles.first_V, strict=True)])
-
-
-def finite(battles: Battles) -> bool:
-    """Whether the plain maximum exists: from each run a way of wins (or ties) leads to every other of its group.
-
-    Ford, Solution of a Ranking Problem from Binary Comparisons, Amer. Math. Monthly 64 (1957); for ties Davidson (1970).
-    """
-    runs, edges = len(battles.names), []
-    for one, other, outcome in _each(battles):
-        edges += [(one, other)] * (outcome >= 0) + [(other, one)] * (outcome <= 0)
-    reached = [_reach(start, edges) for start in range(runs)]
-    return all(start in reached[other] for start in range(runs) for other in reached[start])
-
-
-def _each(battles: Battles) -> Iterator[tuple[int, int, float]]:
-    return zip(battles.first_V.tolist(), battles.second_V.tolist(), battles.outcome_V.tolist(), strict=True)
-
-
-def _reach(start: int, edges: Sequence[tuple[int, int]]) -> set[int]:
-    beyond: dict[int, set[int]] = {}
-    for one, other in edges:
-        beyond.setdefault(one, set()).add(other)
-    seen, waiting = {start}, [start]
-    while waiting:
-        new = beyond.get(waiting.pop(), set()) - seen
-        seen |= new
-        waiting += new
-    return seen
-
-
-def _components(runs: int, edges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    left, found = set(range(runs)), []
-    while left:
-        reached = _reach(min(left), edges)
-        found.append(sorted(int(run) for run in reached))
-        left -= reached
-    return found
-
-
-# ---------------------------------------------------------------------------------------------------------- the ranking
 
 
 def battles_of(votes: Sequence[Vote]) -> tuple[Battles, Counter]:
@@ -207,13 +36,14 @@ def battles_of(votes: Sequence[Vote]) -> tuple[Battles, Counter]:
     place = {name: number for number, name in enumerate(names)}
     lengths = [(len(vote.first), len(vote.second)) for vote in kept]
     length_V = np.array([(one - other) / max(1, one + other) for one, other in lengths], dtype=np.float64)
-    std = length_V.std() if len(length_V) else 0.0
+    # not the standard deviation: it would depend on which run happens to stand first
+    scale = math.sqrt((length_V**2).mean()) if len(length_V) else 0.0
     return Battles(
         tuple(names),
         np.array([place[vote.sources[0]] for vote in kept], dtype=np.int64),
         np.array([place[vote.sources[1]] for vote in kept], dtype=np.int64),
         np.array([-np.sign(vote.signed) for vote in kept], dtype=np.float64),
-        length_V / std if std > 0 else length_V * 0,
+        length_V / scale if scale > 0 else length_V,
         _numbers([vote.prompt_id for vote in kept]),
         _numbers([vote.annotator for vote in kept]),
     ), left_out
@@ -349,7 +179,7 @@ def _run(battles: Battles, run: int, plain: dict, controlled: dict, ranks_RM: np
 def pairs(battles: Battles) -> list[dict[str, Any]]:
     """Wins, ties and losses of each two runs that were compared."""
     found: dict[tuple[int, int], Counter] = {}
-    for one, other, outcome in _each(battles):
+    for one, other, outcome in each(battles):
         key, sign = ((one, other), 1) if one < other else ((other, one), -1)
         found.setdefault(key, Counter())[sign * outcome] += 1
     return [{"runs": [battles.names[one], battles.names[other]], "wins": seen[1.0], "ties": seen[0.0], "losses": seen[-1.0]}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from data_recipes.collect import ranking
-from data_recipes.collect.ranking import Battles
+from data_recipes.collect import davidson, ranking
+from data_recipes.collect.davidson import Battles
 from data_recipes.collect.rank_report import notes, tables
 from data_recipes.errors import Failed, Refused
 from tests.data_recipes.collect.made_votes import vote
@@ -29,14 +30,14 @@ def drawn(seed: int, b: list[float], votes: int, *, eta: float = -math.inf, beta
     second_V = (first_V + rng.integers(1, len(b), size=votes)) % len(b)
     length_V = rng.normal(size=votes)
     z_V = np.array(b)[first_V] - np.array(b)[second_V] + beta * length_V
-    win_V, tie_V, _ = ranking.probabilities(z_V, np.array(eta))
+    win_V, tie_V, _ = davidson.probabilities(z_V, np.array(eta))
     u_V = rng.random(votes)
     outcome_V = np.where(u_V < win_V, 1.0, np.where(u_V < win_V + tie_V, 0.0, -1.0))
     return battles(first_V, second_V, outcome_V, length=length_V)
 
 
-def fitted(made: Battles, **how) -> ranking.Fit:
-    return ranking.fit(made, np.ones((1, len(made.first_V))), **how)
+def fitted(made: Battles, **how) -> davidson.Fit:
+    return davidson.fit(made, np.ones((1, len(made.first_V))), **how)
 
 
 # -------------------------------------------------------------------------------------------------------------- the model
@@ -64,10 +65,10 @@ def test_two_runs_by_hand():
 
 def test_davidson_has_the_published_probabilities_and_bradley_terry_as_its_limit():
     strong, weak, nu = 3.0, 0.5, 0.7
-    win, tie, lose = ranking.probabilities(np.array(math.log(strong / weak)), np.array(math.log(nu)))
+    win, tie, lose = davidson.probabilities(np.array(math.log(strong / weak)), np.array(math.log(nu)))
     total = strong + weak + nu * math.sqrt(strong * weak)
     assert (win, tie, lose) == pytest.approx((strong / total, nu * math.sqrt(strong * weak) / total, weak / total))
-    win, tie, lose = ranking.probabilities(np.array(1.3), np.array(-np.inf))
+    win, tie, lose = davidson.probabilities(np.array(1.3), np.array(-np.inf))
     assert (win, tie, lose) == pytest.approx((1 / (1 + math.exp(-1.3)), 0, 1 / (1 + math.exp(1.3))))
 
 
@@ -80,7 +81,7 @@ def test_which_side_is_named_first_changes_nothing():
         np.testing.assert_allclose(one.beta_R, other.beta_R, atol=1e-9)
 
 
-def loop_gradient(made: Battles, found: ranking.Fit) -> list[float]:
+def loop_gradient(made: Battles, found: davidson.Fit) -> list[float]:
     """The log-likelihood's slope in b, eta and beta by differences, vote by vote."""
 
     def likelihood(b, eta, beta):
@@ -118,7 +119,16 @@ def test_weights_are_repeated_votes():
     made = drawn(4, [0.4, 0.0, -0.4], 60, eta=-0.5)
     times = np.random.default_rng(0).integers(1, 4, size=60)
     repeated = made.of(np.repeat(np.arange(60), times))
-    np.testing.assert_allclose(ranking.fit(made, times[None].astype(float)).b_RM, fitted(repeated).b_RM, atol=1e-8)
+    np.testing.assert_allclose(davidson.fit(made, times[None].astype(float)).b_RM, fitted(repeated).b_RM, atol=1e-8)
+
+
+def test_draws_without_any_tie_or_with_one_winner_settle():
+    made = battles([0] * 60, [1] * 60, [1] * 50 + [0] * 5 + [-1] * 5, length=np.linspace(-2, 2, 60))
+    weights_RV = np.zeros((3, 60))
+    weights_RV[0, :50] = weights_RV[1, 50:55] = weights_RV[2, 55:] = 40.0  # wins alone, ties alone, losses alone
+    for by_length in (False, True):
+        found = davidson.fit(made, weights_RV, by_length=by_length, ridge=davidson.RIDGE)
+        assert np.isfinite(found.b_RM).all() and found.b_RM[0, 0] > 0 > found.b_RM[2, 0]
 
 
 def test_where_a_fit_starts_changes_nothing():
@@ -126,7 +136,7 @@ def test_where_a_fit_starts_changes_nothing():
     weights_RV = ranking.draws(made, 20, 0)
     for by_length in (False, True):
         own = fitted(made, by_length=by_length)
-        one, other = (ranking.fit(made, weights_RV, by_length=by_length, ridge=ranking.RIDGE, start=start)
+        one, other = (davidson.fit(made, weights_RV, by_length=by_length, ridge=davidson.RIDGE, start=start)
                       for start in (None, own))
         np.testing.assert_allclose(one.b_RM, other.b_RM, atol=1e-8)
         np.testing.assert_allclose(one.eta_R, other.eta_R, atol=1e-8)
@@ -134,18 +144,18 @@ def test_where_a_fit_starts_changes_nothing():
 
 def test_a_run_that_won_always_is_finite_only_by_the_penalty():
     made = battles([0, 0, 1, 2], [1, 2, 2, 1], [1, 1, 1, 1])
-    assert not ranking.finite(made)
+    assert not davidson.finite(made)
     with pytest.raises(Failed, match="no finite ratings"):
         fitted(made)
-    b = fitted(made, ridge=ranking.RIDGE).b_RM[0]
+    b = fitted(made, ridge=davidson.RIDGE).b_RM[0]
     assert np.isfinite(b).all() and b[0] == b.max()
-    assert ranking.finite(battles([0, 1, 2], [1, 2, 0], [1, 1, 1]))  # a circle
-    assert ranking.finite(battles([0, 0], [1, 1], [1, 0]))  # a tie leads both ways
+    assert davidson.finite(battles([0, 1, 2], [1, 2, 0], [1, 1, 1]))  # a circle
+    assert davidson.finite(battles([0, 0], [1, 1], [1, 0]))  # a tie leads both ways
 
 
 def test_the_penalty_moves_a_rating_of_many_votes_by_about_a_point():
     made = drawn(5, [0.5, -0.5], 100)
-    moved = ranking.POINTS * np.abs(fitted(made).b_RM - fitted(made, ridge=ranking.RIDGE).b_RM).max()
+    moved = ranking.POINTS * np.abs(fitted(made).b_RM - fitted(made, ridge=davidson.RIDGE).b_RM).max()
     assert moved < 1.0
 
 
@@ -215,6 +225,15 @@ def test_length_that_explains_the_wins_is_taken_out():
     assert long["length_controlled"]["low"] < 1000 < long["length_controlled"]["high"]
     assert found["groups"][0]["length_effect"]["low"] > 0
     assert "longer answer" in " ".join(notes(found))
+
+
+def test_the_order_in_the_item_file_changes_no_rating():
+    votes = many(items=40)
+    turned = [replace(one, first=one.second, second=one.first, sources=one.sources[::-1], signed=-one.signed)
+              if one.item % 3 else one for one in votes]
+    for one, other in zip(*(ranking.rank(made, resamples=20)["runs"] for made in (votes, turned)), strict=True):
+        for key in ("rating", "length_controlled"):
+            assert one[key]["value"] == pytest.approx(other[key]["value"], abs=1e-6)
 
 
 def test_votes_that_hang_together_widen_the_interval():
