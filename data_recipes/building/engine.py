@@ -55,7 +55,7 @@ class _Build:
 
     def __init__(self, recipe: Recipe, hashes: dict[str, str], stages: Stages, pool: Workers, say: Callable) -> None:
         self.recipe, self.hashes, self.stages, self.pool, self.say = recipe, hashes, stages, pool, say
-        self.kind, self.seed = recipe.kind, recipe.seed
+        self.seed = recipe.seed
         self.weights = {source.name: source.weight for source in recipe.sources}
         self.done: list[Stage] = []
         self.lines: list[dict[str, str]] = []

@@ -58,7 +58,6 @@ class Selection:
 class Build(Protocol):
     """What steps may ask of the build they are part of."""
 
-    kind: str
     seed: int
     weights: dict[str, float]  # of the sources, in the order of the recipe
 

@@ -173,20 +173,17 @@ def test_kill_nine_anywhere_and_the_same_command_gives_the_same_bytes(tmp_path):
     write_recipe(tmp_path, STEPS)
     command = [sys.executable, "-m", "alignment", "data", "build", str(tmp_path / "recipe.yaml"), "--workers", "2", "--output"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
-    seconds, rng, kills = time.monotonic() - started, random.Random(0), 0
-    while True:
-        child = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.DEVNULL,
-                                 stdout=subprocess.DEVNULL)
-        try:
-            assert child.wait(rng.uniform(0.3, 0.6) * seconds) == 0
-            break
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            kills += 1
-    assert kills and contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    rng, killed = random.Random(0), tmp_path / "killed"
+    for stages in range(len(STEPS) + 2):  # so many are there when it is killed, and it is within the next or after the last
+        child = subprocess.Popen([*command, str(killed)], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while child.poll() is None and sum(1 for _ in killed.glob(".stages/*-*/stage.json")) < stages:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.1))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    subprocess.run([*command, str(killed)], check=True, env=environment, capture_output=True)
+    assert contents(killed) == contents(tmp_path / "whole")
 
 
 # ----------------------------------------------------------------------------------------------------- lock and refusals
