@@ -17,6 +17,7 @@ from data_recipes.errors import Failed, Interrupted
 from data_recipes.files import write_json
 
 JUDGE, RIGHT = "data_recipes.toy.judge:judge", "data_recipes.toy.judge:right"
+DISTANCE_ROWS = 300  # requests on which distance and reward are measured beside each other
 TOKENS = 48  # the longest answer of the toy world has fewer
 
 
@@ -34,7 +35,7 @@ class Check:
 
 
 def quickstart(output: Path, *, seed: int, ui) -> dict:
-    """Runs data, sft, reward, dpo, eval and report for one seed; returns the table's figures.
+    """Runs data, sft, reward, dpo, ppo, eval and report for one seed; returns the table's figures.
 
     Raises:
         Failed: a command of the chain failed. Interrupted: a signal came; the same command continues the chain.
@@ -44,8 +45,8 @@ def quickstart(output: Path, *, seed: int, ui) -> dict:
     for line in commands(output, seed):
         ui.say(f"$ {' '.join(map(shlex.quote, line))}")
         _do(line)
-    results = {name: read_result(output / name) for name in ("eval-policies", "eval-reward")}
-    found = checks(results["eval-policies"], results["eval-reward"])
+    results = {name: read_result(output / name) for name in ("eval-policies", "eval-reward", "eval-distance")}
+    found = checks(results["eval-policies"], results["eval-reward"], kept_by_ppo(output / "runs" / "ppo"))
     seconds = time.monotonic() - began
     page = write_report(output, list(results.values()), found)
     ui.table(
@@ -68,9 +69,9 @@ def quickstart(output: Path, *, seed: int, ui) -> dict:
 def commands(output: Path, seed: int) -> list[list[str]]:
     """The lines of the chain, as they could be typed."""
     data, runs = output / "data", output / "runs"
-    base, sft, reward, dpo = toy_base(), runs / "sft", runs / "reward", runs / "dpo"
+    base, sft, reward, dpo, ppo = toy_base(), runs / "sft", runs / "reward", runs / "dpo", runs / "ppo"
 
-    def train(stage: str, model: Path, rows: str, run: Path) -> list[str]:
+    def train(stage: str, model: Path, rows: str, run: Path, *more: str) -> list[str]:
         return [
             "align",
             stage,
@@ -84,6 +85,7 @@ def commands(output: Path, seed: int) -> list[list[str]]:
             str(run),
             "--seed",
             str(seed),
+            *more,
         ]
 
     return [
@@ -91,11 +93,13 @@ def commands(output: Path, seed: int) -> list[list[str]]:
         train("sft", base, "demonstrations.jsonl", sft),
         train("reward", sft, "pairs.jsonl", reward),
         train("dpo", sft, "pairs.jsonl", dpo),
+        train("ppo", sft, "requests.jsonl", ppo, "--reward", str(reward)),
         [
             "align",
             "eval",
             str(sft),
             str(dpo),
+            str(ppo),
             "--base",
             "--data",
             str(data / "requests_heldout.jsonl"),
@@ -109,6 +113,29 @@ def commands(output: Path, seed: int) -> list[list[str]]:
             "100",
             "--output",
             str(output / "eval-policies"),
+        ],
+        [
+            "align",
+            "eval",
+            str(sft),
+            str(dpo),
+            str(ppo),
+            "--data",
+            str(data / "requests_heldout.jsonl"),
+            "--limit",
+            str(DISTANCE_ROWS),
+            "--reward",
+            str(reward),
+            "--reward",
+            JUDGE,
+            "--kl-from",
+            str(sft),
+            "--max-new-tokens",
+            str(TOKENS),
+            "--batch-size",
+            "100",
+            "--output",
+            str(output / "eval-distance"),
         ],
         [
             "align",
@@ -153,24 +180,41 @@ def read_result(folder: Path) -> dict:
     return read(folder / "result.json")
 
 
-def checks(policies: dict, rewards: dict) -> list[Check]:
+def kept_by_ppo(run: Path) -> dict:
+    """The figures of the weights that PPO kept, and its budget."""
+    from alignment.runs import Run
+
+    return Run.open(run).manifest["kept"]
+
+
+def checks(policies: dict, rewards: dict, kept: dict) -> list[Check]:
     """What the quickstart promises, beside what was found."""
     arms = {arm["name"]: arm["answers"]["rewards"] for arm in policies["arms"]}
-    sft, dpo = (next(arms[name] for name in arms if name.endswith(end)) for end in ("sft", "dpo"))
-    base = next(value for name, value in arms.items() if not name.endswith(("sft", "dpo")))
+    tuned = {end: next(arms[name] for name in arms if name.endswith(end)) for end in ("sft", "dpo", "ppo")}
+    base = next(value for name, value in arms.items() if not name.endswith(tuple(tuned)))
     card = rewards["arms"][0]
-    wins, difference = dpo[JUDGE]["win_rate"], dpo[RIGHT]["difference"]
     return [
         _share("right answers: base", base[RIGHT]["mean"], most=0.10),
-        _share("right answers: SFT", sft[RIGHT]["mean"], least=0.85),
-        _share("right answers: DPO", dpo[RIGHT]["mean"]),
-        Check(
-            "right answers: DPO less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03
-        ),
+        _share("right answers: SFT", tuned["sft"][RIGHT]["mean"], least=0.85),
         _share("reward model right on clean pairs", card["accuracy"], least=0.90),
         _share("'the longer wins' on the same pairs", card["longer_wins"], most=0.60),
+        *_over_sft("DPO", tuned["dpo"]),
+        *_over_sft("PPO", tuned["ppo"]),
         Check(
-            "DPO wins over SFT by the judge",
+            "PPO's KL from SFT", f"{kept['figures']['kl_k1']:.1f} nats an answer", f"at most {kept['budget']:g}",
+            kept["figures"]["kl_k1"] <= kept["budget"],
+        ),
+    ]
+
+
+def _over_sft(name: str, arm: dict) -> list[Check]:
+    """What is promised of a policy that was tuned on the SFT run."""
+    wins, difference = arm[JUDGE]["win_rate"], arm[RIGHT]["difference"]
+    return [
+        _share(f"right answers: {name}", arm[RIGHT]["mean"]),
+        Check(f"right answers: {name} less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03),
+        Check(
+            f"{name} wins over SFT by the judge",
             _percent(wins),
             "at least 70 %, interval above 50 %",
             wins["value"] >= 0.70 and wins["low"] > 0.5,
@@ -195,5 +239,5 @@ def write_report(output: Path, results: list[dict], found: list[Check]) -> Path:
     """The chain's page with the table, the picture and the curves."""
     from alignment.evaluate.report import chain_report
 
-    runs = [output / "runs" / name for name in ("sft", "reward", "dpo")]
+    runs = [output / "runs" / name for name in ("sft", "reward", "dpo", "ppo")]
     return Path(chain_report(runs, results, output, checks=[check.row() for check in found])["page"])

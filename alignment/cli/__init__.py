@@ -30,7 +30,7 @@ ENTRIES: dict[str, Entry] = {
     "chat": Entry("alignment.cli.generate", "chat_command", LOOK, "Talk to a model."),
     "generate": Entry("alignment.cli.generate", "generate_command", LOOK, "Answer a file of prompts."),
     "runs": Entry("alignment.cli.runs", "runs_group", LOOK, "List runs; show one with its lineage."),
-    "data": Entry("alignment.cli.data", "data_group", LOOK, "Show rows as they are trained on."),
+    "data": Entry("alignment.cli.data", "data_group", LOOK, "Look at rows, convert, check, build, split them."),
     "collect": Entry("alignment.cli.collect", "collect_group", COLLECT, "Collect preferences from people."),
     "config": Entry("alignment.cli.config", "config_group", LOOK, "Show or describe a stage's settings."),
     "merge": Entry("alignment.cli.publish", "merge_command", PUBLISH, "Fold an adapter into its base, and prove it."),

@@ -119,6 +119,28 @@ def _level(axes: Any, level: float, name: str, *, scale: int) -> None:
     )
 
 
+def draw_plane(panels: list[dict]) -> Figure:
+    """Policies in the plane of reward and distance, a panel a reward.
+
+    Args:
+        panels: title, points [{label, kl, reward}], each of the two a dict of value, low and high; across.
+    """
+    figure = Figure(figsize=(4.4 * len(panels), 3.1), layout="constrained")
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        _style(axes)
+        for number, point in enumerate(panel["points"]):
+            x, y = ({key: max(0.0, point["kl"][key]) ** 0.5 for key in ("value", "low", "high")}, point["reward"])
+            errors = [[[max(0.0, v["value"] - v["low"])], [max(0.0, v["high"] - v["value"])]] for v in (x, y)]
+            axes.errorbar(x["value"], y["value"], xerr=errors[0], yerr=errors[1], fmt="o", markersize=6, capsize=3,
+                          color=COLOURS[number % len(COLOURS)], elinewidth=1.2, label=point["label"])
+        axes.set_xlabel(panel["across"], fontdict=FONT, color=MUTED)
+        axes.set_title(textwrap.fill(panel["title"], 46), fontsize=9.5, color=INK, loc="left")
+        axes.margins(0.12)
+    axes.legend(frameon=False, prop=FONT, labelcolor=INK)
+    return figure
+
+
 def draw_intervals(rows: list[dict], *, series: tuple[str, ...], label: str, title: str) -> Figure:
     """Estimates with intervals, one line a row, from top to bottom.
 

@@ -169,11 +169,11 @@ def chain_report(
     Returns:
         the paths written: page, and figure where there was anything to draw.
     """
-    from alignment.evaluate.figures import draw_bars, png, svg_uri
+    from alignment.evaluate.figures import draw_bars, draw_plane, png, svg_uri
 
     results = [results] if isinstance(results, dict) else results
     opened = [Run.open(path) for path in runs]
-    bars = [panel for result in results for panel in panels(result)]
+    bars = [panel for result in results if "plane" not in result["arms"][0] for panel in panels(result)]
     figure = draw_bars(bars) if bars else None
     made = [table(rows, header, heading) for result in results for heading, header, rows in show.tables(result)]
     page = render(
@@ -182,6 +182,7 @@ def chain_report(
         subtitle=" -> ".join(run.path.name for run in opened),
         tables=made,
         figure=svg_uri(figure) if figure else None,
+        planes=[svg_uri(draw_plane(found)) for found in map(plane_panels, results) if found],
         checks=table(checks, ("", "found", "promised", "kept")) if checks else None,
         warnings=[warning for result in results for warning in result["warnings"]],
         notes=[note for result in results for note in show.notes(result)],
@@ -197,6 +198,25 @@ def chain_report(
         written["figure"] = str(output / FIGURE)
     write_text(output / REPORT, page)
     return written
+
+
+def plane_panels(result: dict) -> list[dict]:
+    """Each reward's plane of reward and distance; nothing where the distance was not measured."""
+    if "plane" not in result["arms"][0]:
+        return []
+    names, across = show.short_names(result), "square root of KL, nats an answer"
+    return [
+        {
+            "title": f"{short_name(reward['name'])}{' (a proxy)' if reward['proxy'] else ''} and distance from "
+            f"{Path(result['arms'][0]['plane']['from']).name}",
+            "across": across,
+            "points": [
+                {"label": names[arm["name"]], "kl": arm["plane"]["kl"], "reward": arm["plane"]["rewards"][reward["name"]]}
+                for arm in result["arms"]
+            ],
+        }
+        for reward in result["rewards"]
+    ]
 
 
 def panels(result: dict) -> list[dict]:
@@ -255,7 +275,7 @@ def judge_panels(result: dict, judge: dict) -> list[dict]:
     names = show.short_names(result)
     found = [(names[arm["name"]], arm["answers"]["judges"][judge["name"]]["win_rate"]) for arm in result["arms"][1:]]
     bars = [_bar(name, rate) for name, rate in found if rate]
-    title = f"Wins over {names[result['baseline']]} by the judge {short_name(judge['name'])}"
+    title = f"Wins over {names[result['baseline']]} by the judge {short_name(judge['name'].rpartition('#')[2])}"
     return [{"title": title, "bars": bars, "percent": True, "level": (0.5, "even")}] if bars else []
 
 

@@ -16,6 +16,7 @@ from data_recipes.split import by_prompt
 from alignment.data import read_rows
 from alignment.sources import Source
 
+ANOTHER_DRAW = 1 << 33
 MOST = 256  # pairs of each half: enough for an interval of 6 points
 
 
@@ -42,7 +43,8 @@ def halves(pairs: list[Comparison], seed: int) -> tuple[list[Comparison], list[C
     """(for the scale, to be watched): by prompt, so that no prompt is in both; each at most `MOST` pairs."""
     if not pairs:
         return [], []
-    scale, watched = by_prompt(pairs, 0.5, seed)
+    # another draw than the one that held these pairs out: by the same one all of them would be on one side
+    scale, watched = by_prompt(pairs, 0.5, seed + ANOTHER_DRAW)
     return scale[:MOST], watched[:MOST]
 
 

@@ -130,6 +130,7 @@ def test_text_is_escaped_everywhere():
         subtitle="'\"",
         tables=[],
         figure=None,
+        planes=[],
         checks=None,
         notes=["<hr>"],
         runs=[],
