@@ -21,9 +21,11 @@ PLACEHOLDER = re.compile(
     r"|\[?(?:insert|your|add)[^\].]{0,40}(?:here|answer|response|text)\]?|\{\{?[\w. ]+\}?\}|<[\w ]*answer[\w ]*>)[.!]?",
     re.IGNORECASE | re.DOTALL)
 # Openings of stock refusals and self-descriptions, as published cleaning scripts of instruction data list them.
+# "an AI" and not "an AI researcher", "a language model" and not "a language teacher".
+MODEL = (r"an? (?:(?:AI|artificial intelligence)(?= ?(?:language|model|assistant|chatbot|system|program|bot|[,.;:)]|and\b|I\b"
+         r"|so\b|it\b))|(?:large )?language model|virtual assistant)")
 REFUSAL = re.compile(
-    r"\bas an? (?:AI|artificial intelligence|large|language)[\w -]{0,30}(?:model|assistant)?\b"
-    r"|\bI(?:'|’)?(?: a)?m (?:just |only )?an? (?:AI|artificial intelligence|large language|language)[\w -]{0,20}\b"
+    rf"\bas {MODEL}|\bI(?:'|’| a)?m (?:just |only )?{MODEL}"
     r"|\bI(?:'|’| a)?m (?:very |really |so )?sorry,? (?:but )?(?:I(?:'|’)?m |I am )?(?:I )?"
     r"(?:can(?:'|’)?t|can ?not|unable|not able|won(?:'|’)?t)\b"
     r"|\bI (?:can(?:'|’)?t|can ?not|am unable to|am not able to|won(?:'|’)?t|will not) (?:assist|help you with|fulfil|comply"
@@ -34,7 +36,7 @@ LONGEST_LOOP, LEAST_REPEATS, LEAST_WORDS = 12, 5, 10  # words of a phrase, times
 LETTER_LOOP = re.compile(r"([^\W\d_][^\n]{2,19}?)\1{9,}")
 MARKERS = re.compile(
     r"<\|(?:im_start|im_end|endoftext|eot_id|start_header_id|end_header_id|system|user|assistant)\|>|\[/?INST\]|<</?SYS>>"
-    r"|</?s>(?![\w>])|<(?:start|end)_of_turn>|<extra_id_1>|^#{2,3} ?(?:Instruction|Response|Human|Assistant|Input):",
+    r"|</?s>(?![\w>])|<(?:start|end)_of_turn>|<extra_id_1>|^### ?(?:Instruction|Response|Human|Assistant):",
     re.MULTILINE)
 NEXT_TURN = re.compile(r"\n\s*\n(?:Human|User): ?\S")
 DIALOGUE = re.compile(r"\b(?:dialog|conversation|chat|script|interview)", re.IGNORECASE)

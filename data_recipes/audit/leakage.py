@@ -56,8 +56,8 @@ def overlap(rows: Sequence[Row], context: Context) -> Finding:
     """Texts of rows, prompts and answers, that cover a good part of an evaluation item's prompt or answer."""
     items = [item for found in context.against.values() for item in found]
     index = Index(items, allowed=context.allowed)
-    found = [(row, name, text, span) for row in rows for name, text in row.texts for span in overlaps(text, index)[:3]]
-    places = distinct(place(row, _said(text, span), name, span.start, span.end) for row, name, text, span in found)
+    found = [(row, name, span) for row in rows for name, text in row.texts for span in overlaps(text, index)[:3]]
+    places = distinct(place(row, _said(span), name, span.start, span.end) for row, name, span in found)
     hit = {(span.item.where, span.item.part, span.item.text) for *_, span in found}
     figures = tuple(Figure(f"items of {name} that are covered", wilson(len({item for item in items_of if tuple(item) in hit}),
                                                                        len(set(items_of))))
@@ -68,7 +68,7 @@ def overlap(rows: Sequence[Row], context: Context) -> Finding:
     return counted("overlap", "Overlap with evaluation sets", text, places, max(len(rows), 1), figures=figures)
 
 
-def _said(text: str, span: Span) -> str:
+def _said(span: Span) -> str:
     return f"covers {span.share:.0%} of the {span.item.part} at {span.item.where}"
 
 

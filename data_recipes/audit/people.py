@@ -44,7 +44,7 @@ def groups(rows: Sequence[Row], context: Context) -> Finding:
     # several dozen comparisons at 95 % each would find something in noise; together they are held to 95 % (Bonferroni)
     level = 1 - (1 - LEVEL) / max(1, len(compared))
     marked = [(name, outcome, *sides) for name, outcome, *sides in compared if _apart(*sides, level)]
-    figures = tuple(Figure(f"{outcome.name}: {name}", Interval(*_span(inside)), outside.value, marked=True)
+    figures = tuple(Figure(f"{outcome.name}: {name}", inside, outside.value, marked=True)
                     for name, outcome, inside, outside in marked)
     places = tuple(_place(row, name, outcome) for name, outcome, *_ in marked for row in rows
                    if row.where in members[name] and outcome.of(row))
@@ -106,10 +106,6 @@ def _apart(inside: Interval, outside: Interval, level: float) -> bool:
     one, other = (wilson(share.value * share.n, share.n, level=level) for share in (inside, outside))
     low, high = difference(one, other)
     return low > 0 or high < 0
-
-
-def _span(found: Interval) -> tuple:
-    return found.value, found.low, found.high, found.n, found.level
 
 
 def _members(rows: Sequence[Row], context: Context) -> dict[str, set[str]]:

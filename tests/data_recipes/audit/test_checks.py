@@ -85,6 +85,27 @@ def test_rates_need_enough_pairs():
     assert isinstance(check(fair_pairs(5), "longer-wins"), NotDone)
 
 
+# --------------------------------------------------------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize("name, answer, wrong", [
+    ("refusals", "As an AI language model,I cannot say.", True), ("refusals", "I'm just an AI, it's my duty.", True),
+    ("refusals", "I’m sorry, but I can’t help with that.", True), ("refusals", "As an AI researcher, I read a lot.", False),
+    ("refusals", "I am a language teacher.", False), ("refusals", "As a large company we sell lamps.", False),
+    ("refusals", "I'm sorry for your loss.", False),
+    ("repetition", "and so on " * 6, True), ("repetition", "ha" * 40, True), ("repetition", "0 1 " * 9, False),
+    ("repetition", "| --- | --- | --- | --- | --- | --- | --- |", False), ("repetition", "very very very good", False),
+    ("degenerate-answers", "[Your answer here]", True), ("degenerate-answers", "N/A", True),
+    ("degenerate-answers", "👍", False), ("degenerate-answers", "42", False), ("degenerate-answers", "No.", False),
+    ("encoding", "cafÃ©", True), ("encoding", "â€œquotedâ€\x9d", True), ("encoding", "Spaß“ und „Äpfel“ — naïve café", False),
+    ("encoding", "Привет, мир — 你好", False), ("encoding", "AT&amp;T", False), ("encoding", "&amp;lt;b&amp;gt;", True),
+    ("turns", "Fine.\n\nHuman: And now?", True), ("turns", "Use <|im_end|> here", True), ("turns", "Humans: all of us", False),
+    ("turns", "## Input:\n3 lines", False),
+])
+def test_what_an_answer_may_and_may_not_say(name, answer, wrong):
+    assert bool(check([chat(0, "What is it?", answer)], name).count) is wrong
+
+
 # ------------------------------------------------------------------------------------------------------------- conflicts
 
 
