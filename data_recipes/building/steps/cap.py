@@ -16,9 +16,10 @@ def cap(
     build: Build, held: Rows, *, rows: Annotated[int, Field(ge=1)], per: str = "prompt",
     keep: Literal["first", "random"] = "first",
 ) -> Selection:
-    """Drops what is more than `rows` rows of one prompt, source or value; after a split, of the training rows alone.
+    """Drops what is too much of one prompt, source or value; after a split, of the training rows alone.
 
     Args:
+        rows: how many of each may stay.
         per: "prompt" (as it opens the row), "source", or the name of a column that the rows have.
         keep: which of them stay: the first in the present order, or those that the seed draws.
     """

@@ -27,6 +27,7 @@ def split(
     A cluster's draw depends on its own prompts and the seed. The shares are therefore met on average only.
 
     Args:
+        validation, test: the shares of the rows that are held out.
         near_prompts: the similarity from which two prompts (their openings) are linked; null links equal ones alone.
         together: columns, such as a conversation's id, whose equal values are linked, too.
     """
