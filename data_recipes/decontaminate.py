@@ -73,7 +73,8 @@ class Index:
         free = ~covered(words, self.allowed)
         self.counted[number] = free.sum()
         if len(words) < self.ngram:
-            if words and free.any():
+            # "Negative" and "3" answer a hundred questions each
+            if words and free.any() and (item.part == "prompt" or len(words) > 2):
                 self.short.setdefault(" ".join(words), []).append(number)
             return None
         ids = np.array([self.vocabulary.setdefault(word, len(self.vocabulary)) for word in words])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ EDGES = (0, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
        mend="mix, by the weights of the sources", needs=any_rows)
 def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
     """Rows by part, source and kind."""
-    sources = Counter(f"{row.source} ({row.part})" for row in rows)
+    sources = Counter(f"{Path(row.source).name} ({row.part})" for row in rows)
     kinds = Counter(type(row.record) for row in rows)
     said = ", ".join(f"{count:,} {KINDS[kind]}{'s' if count != 1 else ''}" for kind, count in kinds.most_common())
     return Finding("rows", "Rows", FACT, f"{said}.", len(rows), len(rows) + len(context.refused),

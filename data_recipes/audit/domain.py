@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def domain(rows: Sequence[Row], context: Context) -> Finding:
     figures = [Figure("the target itself", bootstrap_mean(own, seed=context.seed), percent=False)]
     for source in dict.fromkeys(row.source for row in rows):
         held = scores[[row.source == source for row in rows]]
-        figures.append(Figure(source, bootstrap_mean(held, seed=context.seed), float(own.mean()), percent=False))
+        figures.append(Figure(Path(source).name, bootstrap_mean(held, seed=context.seed), float(own.mean()), percent=False))
     far = sorted((float(score), at) for at, score in enumerate(scores) if score < border)
     places = [place(rows[at], f"similarity {score:.2f}") for score, at in far]
     by = "an embedding model's vectors" if context.embed else "the weights of words (TF-IDF)"
