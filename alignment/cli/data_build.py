@@ -38,13 +38,19 @@ def build_command(
     from data_recipes.building.recipe import load
 
     ui = make_ui(as_json)
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
-    result = build(load(recipe), Path(output).expanduser(), workers=count, dry_run=dry_run, prune=prune, say=ui.say)
+    result = build(
+        load(recipe), Path(output).expanduser(), workers=workers or _cores(), dry_run=dry_run, prune=prune, say=ui.say
+    )
     if not dry_run:
         _report(result, ui)
     if not as_json:
         click.echo(output if dry_run else str(Path(output) / "card.md"))
     return result
+
+
+def _cores() -> int:
+    """Cores that this process may use; a container's share is seen on Linux alone."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report(result: dict[str, Any], ui: Any) -> None:
@@ -56,6 +62,10 @@ def _report(result: dict[str, Any], ui: Any) -> None:
     for source in result["sources"]:
         for note in source["notes"]:
             ui.say(f"{source['name']}: {note}")
+    for step in result["steps"]:
+        for name, found in step.get("facts", {}).get("mixture", {}).items():
+            if found["realised"] < found["planned"]:
+                ui.warn(f"mix: {found['realised']:,} of the {found['planned']:,} rows planned from '{name}'; see repeats")
     if result["unused_stages"]:
         ui.say(f"{result['unused_stages']} stages of earlier builds are kept; --prune removes them")
 

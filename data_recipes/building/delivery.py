@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +93,16 @@ def _write_outputs(recipe: Recipe, stages: list[Stage], beside: Path) -> np.ndar
     of_source = np.searchsorted(ends, held.table["row"], side="right").tolist()
     written = np.zeros(len(held), WRITTEN)
     written["row"], written["side"] = held.table["row"], held.table["side"]
-    outputs = {SIDES.index(side): open(beside / recipe.outputs[side], "wb", buffering=1 << 20) for side in names}
-    counts = dict.fromkeys(outputs, 0)
-    for at, (row, line) in enumerate(held.lines()):
-        side, source = int(written["side"][at]), sources[of_source[at]]
-        line = _with_origin(rows.from_line(line), row, source, recipe.kind)
-        counts[side] += 1
-        written["line"][at] = counts[side]
-        written["digest"][at] = hashlib.sha256(line.rstrip(b"\n")).hexdigest()
-        outputs[side].write(line)
-    for file in outputs.values():
-        file.close()
-        files.sync_file(file.name)
+    counts = dict.fromkeys(map(SIDES.index, names), 0)
+    with ExitStack() as stack:
+        outputs = {SIDES.index(side): stack.enter_context(open(beside / recipe.outputs[side], "wb")) for side in names}
+        for at, (row, line) in enumerate(held.lines()):
+            side, source = int(written["side"][at]), sources[of_source[at]]
+            line = _with_origin(rows.from_line(line), row, source, recipe.kind)
+            counts[side] += 1
+            written["line"][at] = counts[side]
+            written["digest"][at] = hashlib.sha256(line.rstrip(b"\n")).hexdigest()
+            outputs[side].write(line)
     return written[np.lexsort((written["line"], written["side"], written["row"]))]
 
 
