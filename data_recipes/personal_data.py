@@ -124,7 +124,8 @@ def _mails(text: str) -> Iterator[Span]:
 def _cards(text: str) -> Iterator[Span]:
     for found in DIGITS.finditer(text):
         digits = SEPARATOR.sub("", found.group())
-        in_sum = OPERATOR_BEFORE.search(text[max(0, found.start() - 3):found.start()]) or OPERATOR_AFTER.match(text, found.end())
+        before = text[max(0, found.start() - 3):found.start()]
+        in_sum = OPERATOR_BEFORE.search(before) or OPERATOR_AFTER.match(text, found.end())
         if CARD.fullmatch(digits) and luhn(digits) and len(set(digits)) > 1 and not in_sum:
             yield Span(found.start(), found.end(), "card")
 
