@@ -45,7 +45,7 @@ def draw(question: Any, compared: list[Arm], prompts: list, ui: Any) -> tuple[di
             gc.collect()
     reference = load_arm_member(Arm("reference", ()), finished(resolve(question.kl_from)), question.how)
     ui.say(f"distance from {question.kl_from}, by answers drawn at temperature 1")
-    _same_tokens(reference, prompts[0], rows[compared[0].name][0][0], question.kl_from)
+    _same_tokens(reference, prompts[0], rows[compared[0].name][0][0][0], question.kl_from)
     kl = {}
     for name, own in nats.items():
         theirs = [_nats(reference, tokens, question.batch_size) for tokens in rows[name]]

@@ -16,11 +16,17 @@ import pytest
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights, world
 
 SETTINGS = {"training__epochs": 2, "training__save_every": 1, "training__keep_checkpoints": 1}
+RULE = "reward.rules:length_band(low=1, high=9)"
+OF_PPO = {"training__max_steps": 8, "training__save_every": 1, "training__keep_checkpoints": 1, "reward": RULE}
+
+
+def settings_of(stage):
+    return OF_PPO if stage == "ppo" else SETTINGS
 
 
 def _child(stage, files, model, output):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    run_stage(stage, files, model, output, **SETTINGS)
+    run_stage(stage, files, model, output, **settings_of(stage))
     os._exit(0)
 
 
@@ -42,7 +48,7 @@ def survive(stage, tmp_path, kills, seed):
     run_stage("sft", files, files["base"], tmp_path / "sft", training__max_steps=1)
     model = files["base"] if stage == "sft" else tmp_path / "sft"
     began = time.monotonic()
-    run_stage(stage, files, model, tmp_path / "straight", **SETTINGS)
+    run_stage(stage, files, model, tmp_path / "straight", **settings_of(stage))
     whole = time.monotonic() - began
     random_moments, done, number = random.Random(seed), 0, 0
     while done < kills:
@@ -56,7 +62,7 @@ def survive(stage, tmp_path, kills, seed):
     return done
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo"])
+@pytest.mark.parametrize("stage", ["sft", "dpo", "ppo"])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path, stage):
     assert survive(stage, tmp_path, kills=4, seed=1) == 4
 
@@ -98,6 +104,6 @@ def test_a_second_signal_stops_at_once_and_the_checkpoint_before_is_used(tmp_pat
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "ppo"])
 def test_campaign_of_kills(tmp_path, stage):
     assert survive(stage, tmp_path, kills=int(os.environ.get("ALIGN_KILLS", "200")), seed=7) > 0
