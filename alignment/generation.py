@@ -34,13 +34,14 @@ class Completion:
     """One answer.
 
     text: decoded without special tokens. ids: without the stop token. stopped: a stop token ended it (else the room or
-    `max_new_tokens` did). tokens: number of ids.
+    `max_new_tokens` did). tokens: number of ids. stop: the token that ended it.
     """
 
     text: str
     ids: list[int]
     stopped: bool
     tokens: int
+    stop: int | None = None
 
 
 def generate(
@@ -220,7 +221,7 @@ def _completion(ids: list[int], renderer: Any) -> Completion:
     """Cuts a row at its first stop token; what follows there is padding."""
     end = next((place for place, token in enumerate(ids) if token in renderer.stop_ids), None)
     kept = ids[:end]
-    return Completion(renderer.completion_text(kept), kept, end is not None, len(kept))
+    return Completion(renderer.completion_text(kept), kept, end is not None, len(kept), None if end is None else ids[end])
 
 
 @contextlib.contextmanager

@@ -249,12 +249,15 @@ def keep_plan(session: Session, plan: Plan) -> Plan:
     return replace(plan, **{key: before[key] for key in kept})
 
 
-def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: int = 1) -> Plan:
-    """The hardware plan for this base, adapter and the longest row; printed."""
+def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: int = 1, tuned: int = 1) -> Plan:
+    """The hardware plan for this base, adapter and the longest row; printed.
+
+    copies: whole models in memory. tuned: how many models (or adapters) of this size are trained.
+    """
     config = session.config
     plan = make_plan(
         config.hardware,
-        model_shape(session, copies),
+        model_shape(session, copies, tuned),
         batch_size=config.training.batch_size,
         length=max(train.columns["length"]),
         sequences=sequences,
@@ -269,7 +272,7 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
     return plan
 
 
-def model_shape(session: Session, copies: int) -> ModelShape:
+def model_shape(session: Session, copies: int, tuned: int = 1) -> ModelShape:
     """Counts parameters on the meta device: no weight is loaded."""
     base = load_base_config(session)
     maker = AutoModelForSequenceClassification if session.head else AutoModelForCausalLM
@@ -281,7 +284,7 @@ def model_shape(session: Session, copies: int) -> ModelShape:
         trained = total if session.full else _adapter_size(session, model)
     text = base.get_text_config()
     bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
-    return ModelShape(total, trained, text.num_hidden_layers, text.hidden_size, text.vocab_size, copies, bits)
+    return ModelShape(total, tuned * trained, text.num_hidden_layers, text.hidden_size, text.vocab_size, copies, bits)
 
 
 def _adapter_size(session: Session, model) -> int:

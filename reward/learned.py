@@ -35,12 +35,12 @@ class RewardModel:
         ended = stopped or [True] * len(prompts)
         wanted = tools or [None] * len(prompts)
         rows = [self.row(*row) for row in zip(prompts, map(text_of, completions), ended, wanted, strict=True)]
-        self._refuse_long(rows)
+        self.refuse_long(rows, self.model.config)
         return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
 
-    def _refuse_long(self, rows: list[list[int]]) -> None:
+    def refuse_long(self, rows: list[list[int]], config) -> None:
         """A row beyond the model's context would be scored by positions that nothing has trained, or end in an index error."""
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
         if not context or not any(len(row) > context for row in rows):
             return
         longest = max(range(len(rows)), key=lambda index: len(rows[index]))

@@ -116,7 +116,8 @@ def question(options: dict[str, Any]) -> Any:
 
     same = {
         key: options[key]
-        for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected", "kl_from")
+        for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected",
+                    "kl_from")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     output = Path(options["output"]).expanduser() if options["output"] else None

@@ -36,8 +36,8 @@ LEARNING_RATES: dict[tuple[str, str], Default] = {
     ("reward", "full"): Default(1e-5, f"{TRL_REWARD}; {INSTRUCT} (9e-6)"),
     ("dpo", "adapter"): Default(5e-6, f"{TRL_DPO}; alignment-handbook, recipe zephyr-7b-dpo-qlora"),
     ("dpo", "full"): Default(5e-7, f"{TRL_DPO}; {TULU}; alignment-handbook, recipe zephyr-7b-beta"),
-    ("ppo", "adapter"): Default(1e-5, f"{REGRET}, of full tuning's rate"),
-    ("ppo", "full"): Default(1e-6, "transformers' GRPO default in TRL; of the order of InstructGPT's 9.65e-6 at batches of 512"),
+    ("ppo", "adapter"): Default(1e-5, f"{REGRET}; of TRL's GRPO default"),
+    ("ppo", "full"): Default(1e-6, "TRL's GRPO default"),
 }
 
 BY_STAGE: dict[tuple[str, str], Default] = {

@@ -229,6 +229,9 @@ def _check_ppo(config: StageConfig) -> None:
         _contradiction(config, "ppo.rollout_size", f"{ppo.rollout_size} is no multiple of training.batch_size, {batch}")
     if ppo.rollout_size % ppo.samples:
         _contradiction(config, "ppo.samples", f"ppo.rollout_size is no multiple of {ppo.samples}")
+    named = [*ppo.reward, *([ppo.gold] if ppo.gold else [])]
+    if twice := next((text for text in named if named.count(text) > 1), None):
+        _contradiction(config, "ppo.reward", f"{twice} is named twice")
     if ppo.weights and ppo.reward and len(ppo.weights) != len(ppo.reward):
         _contradiction(config, "ppo.weights", f"{len(ppo.reward)} rewards, but {len(ppo.weights)} weights")
     if ppo.weights and ppo.combine in ("minimum", "lower"):

@@ -69,7 +69,7 @@ def _row(loaded: Any, record: Any, done: Any) -> tuple[list[int], list[bool]]:
     """Tokens of prompt and answer, and which of them the policy chose."""
     renderer = loaded.renderer(max_length=None)
     prompt = renderer.prompt(record.messages, record.tools)
-    chosen = done.ids + (list(renderer.stop_ids[:1]) if done.stopped else [])
+    chosen = done.ids + ([done.stop] if done.stopped else [])
     return prompt + chosen, [False] * len(prompt) + [True] * len(chosen)
 
 

@@ -34,7 +34,7 @@ class Cast:
 
 
 def shares_base(session: Session, reward: RewardSource) -> bool:
-    """Whether a reward can be an adapter beside the policy's: same base by content, same template, tokens, adapter type."""
+    """Whether a reward can be an adapter beside the policy's: same base by content, template and its options, adapter type."""
     source = reward.source
     if source is None or session.full or source.kind != "run" or not source.is_adapter:
         return False
@@ -48,6 +48,7 @@ def shares_base(session: Session, reward: RewardSource) -> bool:
         same_base
         and template["fingerprint"] == session.preparation.template_fingerprint
         and template["stop_ids"] == list(session.preparation.stop_ids)
+        and all(template["options"].get(name) == session.renderer.options.get(name) for name in ("system", "tools", "thinking"))
         and kind == _policy_type(session)
     )
 
@@ -67,18 +68,18 @@ def cast(session: Session, plan: Plan, rewards: list[RewardSource], gold: Reward
     settings = session.config.ppo
     model = trainable_model(session, plan)
     shared = [reward for reward in rewards if shares_base(session, reward)]
-    heads: dict[str, ValueHead] = {}
-    names: dict[str, str] = {}
-    for number, reward in enumerate(shared):
-        names[reward.text] = REWARD if number == 0 else f"{REWARD}_{number + 1}"
-        heads[names[reward.text]] = _add_reward(model, reward.source, names[reward.text])
+    names = {reward.text: REWARD if number == 0 else f"{REWARD}_{number + 1}" for number, reward in enumerate(shared)}
+    if gold and shares_base(session, gold):
+        names[gold.text] = "gold"
+    judged = {reward.text: reward for reward in [*rewards, *([gold] if gold else [])]}
+    heads = {name: _add_reward(model, judged[text].source, name) for text, name in names.items()}
     began = _critic_start(settings, shared)
     if session.full:
         roles = _separate(session, plan, model, began)
     else:
         roles = _shared(session, model, heads, began, settings.critic == "adapter")
     disable_dropout_in_model(roles.policy)
-    opened = {r.text: _open(session, plan, r, roles, names) for r in [*rewards, *([gold] if gold else [])]}
+    opened = {text: _open(session, plan, reward, roles, names) for text, reward in judged.items()}
     roles.act(POLICY)
     return Cast(roles, [opened[r.text] for r in rewards], opened[gold.text] if gold else None, began)
 
@@ -143,7 +144,9 @@ def _separate(session: Session, plan: Plan, model: torch.nn.Module, began: str) 
     add_fused_lm_head(models[REFERENCE], temperature=temperature)
     own = session.config.ppo.critic == "adapter"
     if own:
-        models[CRITIC] = load_base(session.base, loading(session, plan))
+        models[CRITIC] = load_base(session.base, loading(session, plan)).train()
+        if plan.checkpointing:  # the Trainer turns it on for the policy alone
+            models[CRITIC].gradient_checkpointing_enable()
     for one in models.values():
         disable_dropout_in_model(one)
     return SeparateRoles(models, {CRITIC: _zero_head(model)}, own_critic=own)
@@ -177,9 +180,7 @@ def check_critic(cast: Cast, rows: list[list[int]]) -> float:
     roles, device = cast.roles, next(cast.roles.policy.parameters()).device
     ids_BT, real_BT = purses.right_padded(rows, shared.score.reader.renderer.pad_id, device)
     with torch.no_grad(), roles.acting(CRITIC):
-        hidden_BTH = roles.hidden(CRITIC, ids_BT, real_BT)
-        ends_BH = hidden_BTH[torch.arange(len(rows), device=device), real_BT.sum(1) - 1]
-        values_B = roles.heads[CRITIC](ends_BH)
+        values_B = roles.heads[CRITIC](purses.at_ends(roles.hidden(CRITIC, ids_BT, real_BT), real_BT))
     scores_B = torch.tensor(shared.score.ids(rows), device=device)
     return close(values_B, scores_B, tolerance_of(roles.policy), "the critic's values are not the reward model's scores")
 

@@ -55,14 +55,14 @@ def save_state(trainer, folder: str) -> None:
         "kl_coefficient": trainer.kl_coefficient,
         "running": running.state() if running else None,
         "rollout": _rollout_state(rollout) if at_work else None,
-        "examiner": trainer.examiner.state() if trainer.examiner else None,
+        "examiner": trainer.examiner.state(),
     }
     # an adapter's tensors are the Trainer's to save, a second model's are not
     extra = trained_state(trainer.roles, () if isinstance(trainer.roles, SharedRoles) else (CRITIC,))
     tensors = {f"trained/{name}": value for name, value in extra.items()}
     if at_work:
         tensors |= {f"rollout/{name}": value.contiguous() for name, value in rollout.figures.items()}
-    if trainer.examiner and trainer.examiner.kept:
+    if trainer.examiner.kept:
         tensors |= {f"kept/{name}": value for name, value in trainer.examiner.kept.items()}
     Path(folder, STATE).write_text(json.dumps(state), encoding="utf-8")
     save_file(tensors, str(Path(folder, TENSORS)))
@@ -86,8 +86,7 @@ def restore(trainer, folder: str) -> None:
     if state["running"]:
         trainer.objective.running = type(trainer.objective.running)(**state["running"])
     trainer.rollout = _rollout(state["rollout"], tensors["rollout"]) if state["rollout"] else None
-    if trainer.examiner:
-        trainer.examiner.restore(state["examiner"], tensors["kept"])
+    trainer.examiner.restore(state["examiner"], tensors["kept"])
 
 
 def _whole_model(model: torch.nn.Module, folder: Path) -> None:

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOTrainer
 
+from alignment.generation import only_our_settings
 from alignment.ppo import numerics
 from alignment.ppo.log import StepLog, an_answer
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles
@@ -65,9 +66,10 @@ class RolloutEngine(Seams, GRPOTrainer):
     def _answered(self, numbers: list[int]) -> list[Row]:
         chosen = [self.prompts[i] for i in numbers]
         self.asked = [prompt.ids for prompt in chosen]
-        inputs = [{"prompt": p.messages, "prompt_ids": p.ids, "where": p.where, "several_turns": bool(self.tools), **p.columns}
-                  for p in chosen]
-        made = super()._generate_and_score_completions(inputs)
+        inputs = [{"prompt": prompt.messages, "number": i} for prompt, i in zip(chosen, numbers, strict=True)]
+        # the folder's own generation settings would draw from another distribution than the one that is scored
+        with only_our_settings(self.roles.policy):
+            made = super()._generate_and_score_completions(inputs)
         for name in GROUP_METRICS:
             self._metrics["train"].pop(name, None)
         prompt_ids, completion_ids, tool_mask = self.written
@@ -97,9 +99,13 @@ class RolloutEngine(Seams, GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """As TRL does, and kept: what TRL hands back are only its groups' advantages. Shape (B, S), this process's rows."""
+        began = time.perf_counter()
         gathered = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         rank, size = self.accelerator.process_index, len(prompts)
-        self.scored_BS = gathered[rank * size : (rank + 1) * size].double().cpu()
+        self.scored_BS = gathered[rank * size : (rank + 1) * size].cpu().double()
+        took = time.perf_counter() - began
+        self.steps.seconds["scoring"] += took
+        self.steps.seconds["rollout"] -= took  # it is within the time of the rollout
         return gathered
 
     @torch.no_grad()
@@ -134,6 +140,7 @@ class RolloutEngine(Seams, GRPOTrainer):
                 with self.roles.acting(role):
                     logps_BA, _ = self._logps(self.roles.module(role), batch)
                 made[number, mine, : logps_BA.shape[1]] = logps_BA.cpu()
+        self.hidden_BTH = None
         return made[0], made[1]
 
     def _three(self, batch: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,7 @@ from alignment.decoding import row_seed
 from alignment.generation import generate
 from alignment.ppo import numerics
 from alignment.ppo.checkpoint import put_trained, trained_state
-from alignment.ppo.rewards import AsTrl, answer_text
+from alignment.ppo.rewards import OpenReward, answer_text, judge
 from alignment.ppo.rollout import Row, keep_of
 from data_recipes.intervals import bootstrap_mean, wilson
 
@@ -32,17 +32,18 @@ class Examiner:
 
     prompts: `trainer.Prompted`. gold: a reward that is never trained on. pairs: (prompt ids, chosen ids, rejected ids) of
     the reward run's held-out pairs. loaded: the policy for generation. keep: "best" or "last". budget: nats an answer.
+    held_out: whether no prompt of it is trained on.
     """
 
     prompts: list
-    rewards: list[AsTrl]
-    gold: AsTrl | None
+    gold: OpenReward | None
     pairs: list[tuple[list[int], list[int], list[int]]]
     loaded: object
     seed: int
     keep: str = "best"
     budget: float | None = None
     samples: Path | None = None
+    held_out: bool = True
     kept: dict = field(default_factory=dict)
     best: dict | None = None
     last: dict | None = None
@@ -55,11 +56,10 @@ class Examiner:
     def examine(self, trainer) -> dict[str, float]:
         """Figures on the held-out prompts, means with intervals; keeps the weights where they are the best so far."""
         rows = self._answers(trainer)
-        proxy_B, gold_B = self._judged(trainer, rows)
-        kl_B, k3_B = self._distance(trainer, rows)
+        rows, (proxy_B, gold_B, kl_B, k3_B) = _together(trainer, rows, self._measured(trainer, rows))
         figures = {
             **_with_interval("proxy", proxy_B),
-            **(_with_interval("gold", gold_B) if gold_B is not None else {}),
+            **(_with_interval("gold", gold_B) if self.gold else {}),
             "kl_k1": float(kl_B.mean()),
             "kl_k3": float(k3_B.mean()),
             "sqrt_kl": float(max(kl_B.mean(), 0.0) ** 0.5),
@@ -87,7 +87,7 @@ class Examiner:
     def summary(self) -> dict:
         """For the manifest: which weights are the result, by what, and what the last ones had."""
         chosen = self.best if self.keep == "best" else self.last
-        rule = {"rule": self.keep, "by": self.by, "budget": self.budget}
+        rule = {"rule": self.keep, "by": self.by, "budget": self.budget, "held_out": self.held_out}
         return {**rule, "step": chosen["step"], "figures": chosen, "last": self.last}
 
     def state(self) -> dict:
@@ -99,7 +99,7 @@ class Examiner:
     # ------------------------------------------------------------------------------------------------------------- parts
 
     def _answers(self, trainer) -> list[Row]:
-        """The policy's answers, each drawn from its prompt's own seed, so that evaluations are paired."""
+        """This process's share of the answers, each drawn from its prompt's own seed, so that evaluations are paired."""
         rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
         numbers = list(range(len(self.prompts)))[rank::world]
         settings = trainer.settings
@@ -113,30 +113,25 @@ class Examiner:
             batch_size=settings.generation_batch,
             renderer=trainer.renderer,
         )
-        stop = trainer.renderer.stop_ids[:1]
-        mine = [
-            (i, Row(i, self.prompts[i].ids, done.ids + (stop if done.stopped else []), [], done.stopped, []))
-            for i, done in zip(numbers, made, strict=True)
+        ids = [done.ids + ([done.stop] if done.stopped else []) for done in made]
+        return [
+            Row(i, self.prompts[i].ids, said, [True] * len(said), done.stopped, [])
+            for i, said, done in zip(numbers, ids, made, strict=True)
         ]
-        rows = [row for _, row in sorted(gather_object(mine) if world > 1 else mine, key=lambda pair: pair[0])]
-        for row in rows:
-            row.actions = [True] * len(row.completion_ids)
-        return rows
 
-    def _judged(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _measured(self, trainer, rows: list[Row]) -> np.ndarray:
+        """Proxy, gold (0 where there is none), and the KL by k1 and k3 of this process's answers, shape (4, B)."""
+        if not rows:
+            return np.zeros((4, 0))
+        proxy_B, gold_B = self._judged(trainer, rows)
+        return np.stack([proxy_B, gold_B, *self._distance(trainer, rows)])
+
+    def _judged(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
         """Proxy and gold of each answer, shape (B,) each."""
-        names = dict.fromkeys(name for prompt in self.prompts for name in prompt.columns)
-        inputs = {
-            "prompts": [self.prompts[row.prompt].messages for row in rows],
-            "completions": [""] * len(rows),
-            "completion_ids": [row.completion_ids for row in rows],
-            "prompt_ids": [row.prompt_ids for row in rows],
-            "where": [self.prompts[row.prompt].where for row in rows],
-            **{name: [self.prompts[row.prompt].columns.get(name) for row in rows] for name in names},
-        }
-        scores_BS = np.array([reward(**inputs) for reward in self.rewards], dtype=np.float64).T
-        gold = np.array(self.gold(**inputs), dtype=np.float64) if self.gold else None
-        return trainer.objective.proxy(scores_BS), gold
+        asked, answers = [self.prompts[row.prompt] for row in rows], [row.completion_ids for row in rows]
+        scores = [judge(reward, trainer.renderer, asked, answers) for reward in trainer.objective.rewards]
+        gold = judge(self.gold, trainer.renderer, asked, answers) if self.gold else [0.0] * len(rows)
+        return trainer.objective.proxy(np.array(scores, dtype=np.float64).T), np.array(gold, dtype=np.float64)
 
     @torch.no_grad()
     def _distance(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +170,18 @@ class Examiner:
                     "answer": answer_text(trainer.renderer, row.completion_ids),
                     "stopped": row.stopped,
                     "proxy": float(proxy_B[i]),
-                    **({"gold": float(gold_B[i])} if gold_B is not None else {}),
+                    **({"gold": float(gold_B[i])} if self.gold else {}),
                 }
                 out.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _together(trainer, rows: list[Row], figures_4B: np.ndarray) -> tuple[list[Row], np.ndarray]:
+    """Rows and figures of all processes, in the order of the prompts; each answer was judged once."""
+    mine = [(row.prompt, row, figures) for row, figures in zip(rows, figures_4B.T, strict=True)]
+    if trainer.accelerator.num_processes > 1:
+        mine = gather_object(mine)
+    ordered = sorted(mine, key=lambda found: found[0])
+    return [row for _, row, _ in ordered], np.array([figures for _, _, figures in ordered]).T
 
 
 def _with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:

@@ -30,7 +30,7 @@ class StepLog:
         """Sums over the actions of one micro-batch."""
         for name, value in sums.items():
             key = f"{group}/{name}"
-            self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
+            self.sums[key] = self.sums.get(key, 0.0) + value.detach().float()
 
     def reduced(self) -> dict[str, float]:
         """The step's sums over micro-batches and processes; the sums start again."""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from data_recipes.errors import AlignError
 from data_recipes.files import sha256_file
-from data_recipes.records import Comparison
+from data_recipes.records import BadRow, Comparison
 from data_recipes.split import by_prompt
 
 from alignment.data import read_rows
@@ -46,6 +46,21 @@ def halves(pairs: list[Comparison], seed: int) -> tuple[list[Comparison], list[C
     # another draw than the one that held these pairs out: by the same one all of them would be on one side
     scale, watched = by_prompt(pairs, 0.5, seed + ANOTHER_DRAW)
     return scale[:MOST], watched[:MOST]
+
+
+def rendered(pairs: list[Comparison], renderer, ui) -> list[tuple[list[int], list[int], list[int]]]:
+    """(prompt, chosen, rejected) as the policy's tokens; pairs that are longer than its rows may be are left out, aloud."""
+    rows, lost = [], 0
+    for pair in pairs:
+        try:
+            row = renderer.comparison(pair)
+        except BadRow:
+            lost += 1
+            continue
+        rows.append((row.prompt_ids, row.chosen_ids, row.rejected_ids))
+    if lost:
+        ui.warn(f"{lost} of {len(pairs)} held-out pairs do not fit into data.max_length and are not watched")
+    return rows
 
 
 def _section(manifest: dict, run: Path) -> SimpleNamespace:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from data_recipes.errors import Failed, Refused
 from reward.calibration import Scale
 from reward.combine import RunningScale, combine
 from reward.learned import RewardModel
+from reward.rules import text_of
 from reward.scorers import Rule, row_name
 
 from alignment.ppo.roles import Roles
@@ -39,22 +40,37 @@ class OpenReward:
     scale: Scale = field(default_factory=lambda: Scale(0.0, 1.0))
 
 
-class AsTrl:
-    """A reward function with the name, signature and checks that the trainer leans on.
+RESERVED = {"prompts", "completions", "completion_ids", "prompt_ids", "where", "stopped"}
 
-    The answers are decoded by the suite's renderer, as in `align eval`; `stopped` tells which ended by themselves.
+
+def judge(reward: OpenReward, renderer, asked: list, answers: list[list[int]]) -> list[float]:
+    """Scores of answers (token ids with their stop token) to `asked` (`trainer.Prompted`), in training and evaluation alike.
+
+    The function is given what TRL's reward functions are: prompts, completions, completion_ids and the rows' other columns,
+    a None where a row has none; besides `prompt_ids`, `stopped`, and `where`, each prompt's place in the data.
     """
+    stops = set(renderer.stop_ids)
+    names = dict.fromkeys(name for prompt in asked for name in prompt.columns)
+    return reward.score(
+        prompts=[copy.deepcopy(prompt.messages) for prompt in asked],
+        completions=[[{"role": "assistant", "content": answer_text(renderer, ids)}] for ids in answers],
+        completion_ids=answers,
+        prompt_ids=[prompt.ids for prompt in asked],
+        where=[prompt.where for prompt in asked],
+        stopped=[bool(ids) and ids[-1] in stops for ids in answers],
+        **{name: [prompt.columns.get(name) for prompt in asked] for name in names},
+    )
 
-    def __init__(self, reward: OpenReward, renderer) -> None:
-        self.reward, self.renderer = reward, renderer
+
+class AsTrl:
+    """A reward with the name and signature that TRL's trainer calls; the rows are looked up by their `number`."""
+
+    def __init__(self, reward: OpenReward, renderer, prompts: list) -> None:
+        self.reward, self.renderer, self.prompts = reward, renderer, prompts
         self.__name__ = reward.name
 
-    def __call__(self, prompts, completions, completion_ids, **columns) -> list[float]:
-        stops = set(self.renderer.stop_ids)
-        stopped = [bool(ids) and ids[-1] in stops for ids in completion_ids]
-        if not columns.pop("several_turns", [False])[0]:
-            completions = [[{"role": "assistant", "content": answer_text(self.renderer, ids)}] for ids in completion_ids]
-        return self.reward.score(prompts, completions, completion_ids=completion_ids, stopped=stopped, **columns)
+    def __call__(self, prompts, completions, completion_ids, number, **state) -> list[float]:
+        return judge(self.reward, self.renderer, [self.prompts[i] for i in number], completion_ids)
 
 
 def answer_text(renderer, ids: list[int]) -> str:
@@ -86,8 +102,7 @@ class SharedReward:
 
     def __call__(self, prompts, completions, *, completion_ids, prompt_ids, where, **columns) -> list[float]:
         """Scores the ids that were sampled, at their last token."""
-        rows = [before + ids for before, ids in zip(prompt_ids, completion_ids, strict=True)]
-        scores = self.ids(rows)
+        scores = self.ids([before + ids for before, ids in zip(prompt_ids, completion_ids, strict=True)])
         for index, value in enumerate(scores):
             if not np.isfinite(value):
                 raise Failed(f"the score is {value}", where=f"--reward {self.name}, "
@@ -96,7 +111,9 @@ class SharedReward:
 
     def texts(self, prompts: list, texts: list[str]) -> list[float]:
         """Scores of texts, rendered as the reward run renders its own rows."""
-        return self.ids([self.reader.row(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
+        rows = [self.reader.row(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        self.reader.refuse_long(rows, self.roles.policy.config)
+        return self.ids(rows)
 
     @torch.no_grad()
     def ids(self, rows: list[list[int]], batch: int = BATCH) -> list[float]:
@@ -112,9 +129,7 @@ class SharedReward:
 
     def _batch(self, rows: list[list[int]]) -> list[float]:
         ids_BT, real_BT = right_padded(rows, self.reader.renderer.pad_id, next(self.roles.policy.parameters()).device)
-        hidden_BTH = self.roles.hidden(self.role, ids_BT, real_BT)
-        ends_BH = hidden_BTH[torch.arange(len(rows), device=ids_BT.device), real_BT.sum(1) - 1]
-        return self.roles.heads[self.role](ends_BH).tolist()
+        return self.roles.heads[self.role](at_ends(self.roles.hidden(self.role, ids_BT, real_BT), real_BT)).tolist()
 
     def opened(self) -> OpenReward:
         return OpenReward(self.name, self, self.texts, role=self.role)
@@ -128,14 +143,22 @@ def right_padded(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tens
     return ids_BT, real_BT.to(device)
 
 
-def calibrate(rewards: list[OpenReward], pairs_of: Callable[[str], list], ui) -> None:
-    """Sets each model's scale from scores of held-out pairs, both sides together.
+def at_ends(hidden_BTH: torch.Tensor, real_BT: torch.Tensor) -> torch.Tensor:
+    """Hidden states at each row's last real token, shape (B, H)."""
+    return hidden_BTH[torch.arange(len(hidden_BTH), device=hidden_BTH.device), real_BT.sum(1) - 1]
+
+
+def calibrate(rewards: list[OpenReward], pairs_of: Callable[[str], list], recorded: dict, ui) -> None:
+    """Sets each model's scale from scores of held-out pairs, both sides together; or from `recorded`, where a run goes on.
 
     Raises:
         Refused: there are no such pairs; the run's data is not where it was.
     """
     for reward in rewards:
         if reward.texts is None:
+            continue
+        if reward.name in recorded:
+            reward.scale = Scale(**recorded[reward.name])
             continue
         pairs = pairs_of(reward.name)
         if not pairs:
@@ -146,6 +169,7 @@ def calibrate(rewards: list[OpenReward], pairs_of: Callable[[str], list], ui) ->
                 do="Say --set ppo.normalise=running (or none).",
             )
         reward.scale = Scale.of(pair_scores(reward, pairs).reshape(-1))
+        recorded[reward.name] = asdict(reward.scale)
         ui.say(f"{reward.name}: scores have mean {reward.scale.mean:.3f} and deviation {reward.scale.std:.3f} "
                f"on {len(pairs)} held-out pairs")
 
@@ -153,7 +177,7 @@ def calibrate(rewards: list[OpenReward], pairs_of: Callable[[str], list], ui) ->
 def pair_scores(reward: OpenReward, pairs: list) -> np.ndarray:
     """Scores of the chosen and the rejected side, shape (pairs, 2)."""
     prompts = [[turn.as_dict() for turn in pair.prompt] for pair in pairs]
-    sides = [[getattr(pair, side)[0].content for pair in pairs] for side in ("chosen", "rejected")]
+    sides = [[text_of([turn.as_dict() for turn in getattr(pair, side)]) for pair in pairs] for side in ("chosen", "rejected")]
     return np.array([reward.texts(copy.deepcopy(prompts), texts) for texts in sides]).T
 
 

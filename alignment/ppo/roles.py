@@ -73,11 +73,6 @@ class Roles:
         finally:
             self.act(POLICY)
 
-    @property
-    def critic_trunk(self) -> str:
-        """The role whose hidden states the value head reads."""
-        return CRITIC if self.own_critic else POLICY
-
     def hidden(self, role: str, ids_BT: Tensor, real_BT: Tensor) -> Tensor:
         """Last hidden states of `role`'s trunk, shape (B, T, H); `act(role)` comes first."""
         trunk = backbone(self.module(role))
@@ -150,8 +145,3 @@ def backbone(model: nn.Module) -> nn.Module:
     if trunk is causal:  # transformers' answer where a class names no backbone
         raise Refused(f"{type(causal).__name__} does not say which module gives its hidden states", where="model")
     return trunk
-
-
-def base_weights(model: nn.Module) -> dict[int, str]:
-    """Address of each stored tensor that belongs to no adapter -> its name; each base weight is here once."""
-    return {p.data_ptr(): name for name, p in model.named_parameters() if "lora_" not in name}

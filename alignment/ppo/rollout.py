@@ -31,7 +31,6 @@ class Row:
     actions: list[bool]
     stopped: bool
     rewards: list[float]
-    text: str = ""
     correction: list[float] | None = None
 
     @property
@@ -80,11 +79,6 @@ class MicroBatch:
         if before_BT.ndim == 3:
             return before_BT.gather(1, before_BA[..., None].expand(-1, -1, before_BT.shape[-1]))
         return before_BT.gather(1, before_BA)
-
-    def at_ends(self, hidden_BTH: Tensor) -> Tensor:
-        """What stands at each row's last real token, shape (B, H)."""
-        last_B = self.real_BT.sum(1) - 1
-        return hidden_BTH[torch.arange(len(last_B), device=hidden_BTH.device), last_B]
 
 
 def keep_of(rows: list[Row]) -> Tensor:

@@ -22,7 +22,7 @@ from alignment.ppo import numerics
 from alignment.ppo.checkpoint import restore, save_state
 from alignment.ppo.engine import RolloutEngine
 from alignment.ppo.log import StepLog
-from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles, backbone
+from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles, SharedRoles, backbone
 from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, micro_batch
 from alignment.training.label_head import attach_label_head
 
@@ -77,18 +77,19 @@ class PPOTrainer(RolloutEngine):
     Args:
         roles: policy, reference, critic and reward on their weights. prompts: what is answered.
         objective: `rewards.Objective`. renderer: of the policy. settings: the config's `ppo` section.
-        deal: how a rollout is dealt out. rates: learning rate by role. examiner: measures on held-out prompts, or None.
+        deal: how a rollout is dealt out. rates: learning rate by role. examiner: measures on held-out prompts.
     """
 
     own_clock = True
 
     def __init__(self, roles: Roles, prompts: list[Prompted], objective, renderer, settings, deal: Deal, rates: dict,
-                 *, reward_functions: list, args: PpoArguments, tokenizer, examiner=None) -> None:
+                 *, reward_functions: list, args: PpoArguments, tokenizer, examiner) -> None:
         self.roles, self.prompts, self.objective, self.renderer = roles, prompts, objective, renderer
         self.settings, self.deal, self.rates, self.examiner = settings, deal, rates, examiner
         rows = Dataset.from_dict({"prompt": [str(i) for i in range(len(prompts))]})
         super().__init__(model=roles.policy, reward_funcs=reward_functions, args=args, train_dataset=rows,
                          eval_dataset=rows, processing_class=tokenizer)
+        self._trained_in_float32()
         self.hidden_BTH: Tensor | None = None
         causal = self.roles.module(POLICY)
         self._watch_hidden(causal)
@@ -104,6 +105,16 @@ class PPOTrainer(RolloutEngine):
         self.micro_step: int | None = None
         self.steps = StepLog(self._metrics["train"], self.accelerator)
         self.add_callback(Examinations(self))
+
+    def _trained_in_float32(self) -> None:
+        """TRL casts what is trained on a quantised base to bfloat16: small updates would vanish in it, and the policy would no
+        longer be its reference, which stays float32."""
+        if isinstance(self.roles, SharedRoles):
+            for parameter in self.trained_parameters():
+                parameter.data = parameter.data.float()
+
+    def trained_parameters(self) -> list:
+        return self.roles.trained(POLICY) + self.roles.trained(CRITIC)
 
     # ------------------------------------------------------------------------------------------------------ clock, order
 
@@ -230,7 +241,7 @@ class PPOTrainer(RolloutEngine):
         if self.rollout.number < self.settings.critic_warmup:
             self._forget(self.roles.trained(POLICY))
         if self.rollout.stopped_update:
-            self._forget(self.roles.trained(POLICY) + self.roles.trained(CRITIC))
+            self._forget(self.trained_parameters())
         self.accelerator.unscale_gradients()
         norms = {role: torch.nn.utils.clip_grad_norm_(self.roles.trained(role), self.args.max_grad_norm)
                  for role in (POLICY, CRITIC)}

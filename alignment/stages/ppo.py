@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from data_recipes.errors import Refused
+
 from alignment.job import Job, work
 
 PARENTS = ("sft", "dpo", "ppo")
@@ -44,7 +46,10 @@ def _tune(job: Job, rewards: list, gold) -> dict:
     session = desk.open_session(job, task=TRUNK_TASK)
     prompts: list = []
     train, held_out = desk.render(session, _prompt_row(session, prompts))
-    plan = desk.plan_hardware(session, train, sequences=1, copies=3 if session.full else 1)
+    own = job.config.ppo.critic == "adapter"
+    copies = 1 if not session.full else 3 if own else 2
+    plan = desk.plan_hardware(session, train, sequences=1, copies=copies, tuned=2 if own else 1)
+    settle(session, plan, len(train), len(held_out))
     if job.dry_run:
         return {**desk.dry_summary(session, train, held_out, plan), "steps": total_steps(session, len(train))}
     parts = prompts[: len(train)], prompts[len(train) :]
@@ -54,6 +59,7 @@ def _tune(job: Job, rewards: list, gold) -> dict:
 
 def _prompt_row(session, prompts: list):
     """Columns of a prompt: its ids, and its length with the room for an answer. Each kept prompt goes to `prompts` too."""
+    from alignment.ppo.rewards import RESERVED
     from alignment.ppo.trainer import Prompted
     from alignment.session import load_base_config
     from data_recipes.records import BadRow
@@ -66,6 +72,8 @@ def _prompt_row(session, prompts: list):
         ids = renderer.prompt(record.messages, record.tools)
         if len(ids) + room > limit:
             raise BadRow("too-long", f"{len(ids)} tokens and an answer of {room} are more than {limit}")
+        if taken := RESERVED & record.extra.keys():
+            raise BadRow("reserved-column", f"a column named {', '.join(sorted(taken))} would hide what rewards are given")
         columns = {"tools": record.tools} if record.tools else {}
         messages = [turn.as_dict() for turn in record.messages]
         prompts.append(Prompted(messages, ids, record.where, {**record.extra, **columns}))
@@ -81,6 +89,33 @@ def total_steps(session, prompts: int) -> int:
         return training.max_steps
     rollouts = math.ceil(prompts * settings.samples * training.epochs / settings.rollout_size)
     return rollouts * settings.update_epochs * (settings.rollout_size // training.batch_size)
+
+
+def settle(session, plan, prompts: int, held_out: int) -> None:
+    """Says how often each prompt is answered, and refuses what only shows once rows and machine are known.
+
+    Raises:
+        Refused: nothing is held out to choose the best weights by; a warm-up that outlasts the run; a precision or engine whose
+            log-probabilities would not be the policy's.
+    """
+    config, settings, steps = session.config, session.config.ppo, total_steps(session, prompts)
+    each = settings.update_epochs * (settings.rollout_size // config.training.batch_size)
+    rollouts = math.ceil(steps / each)
+    part = "; the last rollout is used in part" if steps % each else ""
+    session.job.ui.say(f"{steps} steps: {rollouts} rollouts of {settings.rollout_size} answers, so that each prompt is "
+                       f"answered {rollouts * settings.rollout_size / prompts:.1f} times{part}")
+    if not held_out and settings.keep == "best":
+        raise Refused("no prompt is held out, so nothing can tell which weights are the best", where="data.validation_share",
+                      expected="a share above 0, or --validation FILE", do="Or take the last weights: --set ppo.keep=last.")
+    if settings.critic_warmup >= rollouts:
+        raise Refused(f"the critic warms up for {settings.critic_warmup} rollouts and the run has {rollouts}",
+                      where="ppo.critic_warmup", expected="fewer, so that the policy is trained too")
+    if plan.precision == "float16":
+        raise Refused("PPO needs float32 or bfloat16: a ratio of probabilities loses too much in float16",
+                      where="hardware.precision")
+    if config.trainer.get("use_transformers_continuous_batching") and plan.precision == "bfloat16":
+        raise Refused("TRL's continuous batching casts every adapter to bfloat16 for good, the reference too",
+                      where="trainer.use_transformers_continuous_batching", do="Leave it out, or use trainer.use_vllm.")
 
 
 def _trainer(session, plan, parts, rewards, gold):
@@ -104,11 +139,11 @@ def _trainer(session, plan, parts, rewards, gold):
     objective = Objective(cast.rewards, settings.combine, settings.weights, settings.deviations, running, settings.reward_clip)
     deal = Deal(settings.rollout_size, training.batch_size, plan.micro_batch, settings.update_epochs, training.seed,
                 plan.world, training.group_by_length)
-    functions = [AsTrl(reward, session.renderer) for reward in cast.rewards]
+    functions = [AsTrl(reward, session.renderer, parts[0]) for reward in cast.rewards]
     trainer = PPOTrainer(
         cast.roles, parts[0], objective, session.renderer, settings, deal, _rates(session),
         reward_functions=functions, args=_arguments(session, plan, len(parts[0])), tokenizer=session.tokenizer,
-        examiner=_examiner(session, cast, functions, parts[1] or parts[0], watched),
+        examiner=_examiner(session, cast, parts, watched),
     )
     _pin(session, cast)
     first_rollout(trainer)
@@ -127,8 +162,9 @@ def _scales(session, cast, rewards) -> list:
             session.job.ui.warn(f"{reward.text}: no held-out pairs are watched, since {why}")
         by_name[reward.text], rest = held.halves(found, session.config.training.seed)
         watched = watched or rest
+    recorded = session.job.run.manifest.setdefault("rewards", {})
     if session.config.ppo.normalise == "calibration":
-        calibrate(cast.rewards, by_name.get, session.job.ui)
+        calibrate(cast.rewards, by_name.get, recorded, session.job.ui)
         if cast.critic_from == "reward":
             scale = next(r.scale for r in cast.rewards if r.role == "reward")
             cast.roles.heads["critic"].rescale(scale.mean, scale.std or 1.0)
@@ -160,18 +196,19 @@ def _arguments(session, plan, prompts: int):
     return one_device(PpoArguments(**arguments))
 
 
-def _examiner(session, cast, functions, prompts, watched):
+def _examiner(session, cast, parts, watched):
     from alignment.models import Loaded
     from alignment.ppo.examiner import Examiner
-    from alignment.ppo.rewards import AsTrl
+    from alignment.ppo.pairs import rendered
 
-    settings, renderer = session.config.ppo, session.renderer
-    rows = [renderer.comparison(pair) for pair in watched]
+    settings = session.config.ppo
+    if not parts[1]:
+        session.job.ui.warn("no prompt is held out: proxy and gold are measured on the prompts that are trained on")
     loaded = Loaded(cast.roles.policy, session.tokenizer, session.job.source, session.base, session.preparation)
     return Examiner(
-        prompts[: settings.eval_rows], functions, AsTrl(cast.gold, renderer) if cast.gold else None,
-        [(row.prompt_ids, row.chosen_ids, row.rejected_ids) for row in rows], loaded, session.config.training.seed,
-        settings.keep, settings.kl_budget, session.job.run.private / "completions.jsonl",
+        (parts[1] or parts[0])[: settings.eval_rows], cast.gold, rendered(watched, session.renderer, session.job.ui), loaded,
+        session.config.training.seed, settings.keep, settings.kl_budget, session.job.run.private / "completions.jsonl",
+        held_out=bool(parts[1]),
     )
 
 

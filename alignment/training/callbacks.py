@@ -39,10 +39,10 @@ class FiniteCallback(TrainerCallback):
     def __init__(self, trainer, metrics: Path, names: list[str]) -> None:
         self.trainer, self.metrics, self.names = trainer, metrics, names
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
         losses, rows = self.trainer.step_losses, self.trainer.step_rows
         self.trainer.step_losses, self.trainer.step_rows = [], []
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.trainer.trained_parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.trainer.accelerator.scaler is not None:  # fp16: overflow is how the scaler finds its scale
             norm = torch.zeros_like(norm)

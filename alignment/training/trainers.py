@@ -60,6 +60,10 @@ class Seams:
         inputs.pop(ROWS, None)
         return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
+    def trained_parameters(self) -> list:
+        """What the optimizer changes."""
+        return list(self.model.parameters())
+
     def probe(self) -> float:
         """Loss on the first rows in evaluation mode: tells a restored model from another, draws nothing, leaves no trace."""
         return first_batch(self, min(2, len(self.train_dataset)))[0]

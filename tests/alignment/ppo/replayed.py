@@ -1,6 +1,6 @@
 """A PPO run on replayed rollouts, for one process or under a launcher: the answers are a function of prompt and rollout.
 
-    accelerate launch ... tests/alignment/ppo/replayed.py FOLDER OUTPUT
+    accelerate launch ... tests/alignment/ppo/replayed.py FOLDER OUTPUT MICRO_BATCH
 """
 
 import sys
@@ -25,12 +25,12 @@ def replay(self, numbers, seed):
     return rows
 
 
-def run(folder: Path, output: Path) -> None:
+def run(folder: Path, output: Path, micro: int | str = 2) -> None:
     PPOTrainer.sample = replay
     files = {"base": folder / "base", "ppo": folder / "demos.jsonl"}
     run_stage("ppo", files, folder / "base", output, reward="reward.rules:length_band(low=1, high=9)", adapter__dropout=0.0,
-              ppo__kl_coefficient=0.1, training__learning_rate=1e-3, training__max_steps=12)
+              ppo__kl_coefficient=0.1, hardware__micro_batch=int(micro), training__learning_rate=1e-3, training__max_steps=12)
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -36,3 +36,22 @@ def gives_too_few(prompts, completions, **columns):
 
 def raises(prompts, completions, **columns):
     raise KeyError("no such thing")
+
+
+def raises_later(prompts, completions, **columns):
+    """Well in the first evaluation, broken in the first rollout."""
+    CALLS.append(len(completions))
+    if len(CALLS) > 1:
+        raise KeyError("no such thing")
+    return [0.0] * len(completions)
+
+
+def gives_nan_later(prompts, completions, **columns):
+    CALLS.append(len(completions))
+    return [float("nan") if len(CALLS) > 1 else 0.0] * len(completions)
+
+
+def by_hint(prompts, completions, *, hint, where, stopped, **columns):
+    """Reads a column that not every row has."""
+    CALLS.append({"hint": hint, "names": sorted(columns)})
+    return [float(value or 0) for value in hint]

@@ -30,7 +30,7 @@ def launched(arguments, cwd):
 def test_on_replayed_rollouts_two_processes_give_the_losses_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr(replayed.PPOTrainer, "sample", replayed.PPOTrainer.sample)  # put back after this test
     world(tmp_path)
-    launched([replayed.__file__, tmp_path, tmp_path / "two"], tmp_path)
+    launched([replayed.__file__, tmp_path, tmp_path / "two", 1], tmp_path)  # two accumulated, so that DDP waits once
     replayed.run(tmp_path, tmp_path / "one")
     two, one = ([row for row in metrics(tmp_path / name) if "loss" in row] for name in ("two", "one"))
     assert [row["step"] for row in two] == [row["step"] for row in one] == list(range(1, 13))

@@ -7,9 +7,6 @@ import pytest
 from data_recipes.errors import Interrupted
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights
 
-SHARED = {"reward": "reward_run"}
-
-
 def train(chain, output, ui=None, **settings):
     reward = settings.pop("reward", None) or str(chain["reward_run"])
     model = settings.pop("model", chain["sft_run"])
