@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_recipes import near
+from data_recipes.audit.counts import mending
 from data_recipes.audit.counts import refusals as unreadable
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.model import LOOK, Context, Figure, Finding, Place, Row, counted
@@ -53,7 +54,8 @@ def empty_answers(rows: Sequence[Row], context: Context) -> Finding:
     found = [place(row, "nothing visible", name) for row, name, text in _each(rows) if text and not _visible(text)]
     places = unreadable(context, "empty-answers") + found
     return counted("empty-answers", "Empty answers", "A text of the row is empty, or holds nothing that can be seen.", places,
-                   len(rows) + len(places) - len(found))
+                   len(rows) + len(places) - len(found),
+                   mend=mending(rows, context, "empty-answers", "filter: {min_answer_words: 1}"))
 
 
 @check("degenerate-answers", "Answers that say nothing", SECTION, needs=_answers, mend="filter: {quality: [degenerate]}",
@@ -94,7 +96,8 @@ def turns(rows: Sequence[Row], context: Context) -> Finding:
     found = [fault for row in rows for fault in _turn_faults(row)]
     places = unreadable(context, "turns") + found
     return counted("turns", "Turns out of order", "Turns that do not alternate or do not end with an answer, and texts that "
-                   "hold another turn or a template's marks.", places, len(rows) + len(places) - len(found))
+                   "hold another turn or a template's marks.", places, len(rows) + len(places) - len(found),
+                   mend=mending(rows, context, "turns"))
 
 
 def _each(rows: Sequence[Row]) -> Iterator[tuple[Row, str, str]]:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from data_recipes.audit.excerpts import excerpt
-from data_recipes.audit.model import FACT, Bars, Context, Finding, Place, Row, counted
+from data_recipes.audit.model import FACT, Bars, Context, Finding, Place, Refused, Row, counted
 from data_recipes.audit.registry import any_rows, check
 from data_recipes.records import Comparison, Demonstration, Labelled, Prompt, Text, Unpaired
 
 SECTION = "Rows"
-# Reasons of the reader that are reported by the check that looks for the same fault in rows that can be read.
+# Reasons of the reader that the check which looks for the same fault in rows that can be read points at, too.
 CLAIMED = {
     "empty-text": "empty-answers", "bad-encoding": "encoding", "identical-pair": "identical-pairs",
     "bad-order": "turns", "bad-role": "turns", "bad-tool-call": "turns", "prompt-conflict": "turns",
@@ -40,11 +40,12 @@ def rows_by_source(rows: Sequence[Row], context: Context) -> Finding:
 @check("unreadable", "Rows that cannot be read", SECTION, why="A stage stops at them, or drops them with a count.",
        mend="mend the file; a build refuses them with their reason")
 def unreadable(rows: Sequence[Row], context: Context) -> Finding:
-    """Rows that the strict reader refused, by reason, less those that another check reports."""
-    places = refusals(context, "unreadable")
-    reasons = Counter(place.note.partition(":")[0] for place in places)
+    """All rows that the strict reader refused, by reason."""
+    places = [_refused(row) for row in context.refused]
+    reasons = Counter(row.reason for row in context.refused)
     said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "Every row can be read"
-    return counted("unreadable", "Rows that cannot be read", f"{said}.", places, len(rows) + len(context.refused))
+    return counted("unreadable", "Rows that cannot be read", f"{said}.", places, len(rows) + len(context.refused),
+                   mend=mending(rows, context))
 
 
 @check("lengths", "Lengths in words", SECTION, needs=any_rows,
@@ -60,9 +61,31 @@ def lengths(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
 
 
 def refusals(context: Context, name: str) -> list[Place]:
-    """The rows refused by the reader that one check is to report."""
-    return [Place(row.where, f"{row.reason}: {row.detail}", excerpt(_as_text(row.row)))
-            for row in context.refused if CLAIMED.get(row.reason, "unreadable") == name]
+    """The rows refused by the reader that one check points at beside `unreadable`."""
+    return [_refused(row) for row in context.refused if CLAIMED.get(row.reason) == name]
+
+
+def mending(rows: Sequence[Row], context: Context, name: str = "", step: str = "") -> str:
+    """What mends a finding that has refused rows, which no step of a recipe ever sees; "" where it has none.
+
+    Args:
+        name: of the check that points at them, "" for all refused rows. step: what mends its rows that can be read.
+    """
+    if not (refusals(context, name) if name else context.refused):
+        return ""
+    refused = Counter(_file(row.where) for row in context.refused)
+    read = Counter(_file(row.where) for row in rows) + refused
+    share = max(-(-1000 * count // read[file]) / 1000 for file, count in refused.items())
+    advice = f"mend the refused rows in the file, or leave them out with max_rejected: {share:g} in the recipe's source"
+    return f"{advice}; for rows that can be read, {step}" if step else advice
+
+
+def _file(where: str) -> str:
+    return where.rpartition(":")[0]
+
+
+def _refused(row: Refused) -> Place:
+    return Place(row.where, f"{row.reason}: {row.detail}", excerpt(_as_text(row.row)))
 
 
 def _as_text(row: Any) -> str:

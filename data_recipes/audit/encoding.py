@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from data_recipes.audit.counts import refusals
+from data_recipes.audit.counts import mending, refusals
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.model import Context, Finding, Row, counted
 from data_recipes.audit.registry import check
@@ -32,7 +32,8 @@ def encoding(rows: Sequence[Row], context: Context) -> Finding:
     found = [one for row in rows for one in _faults(row)]
     places = refusals(context, "encoding") + found
     return counted("encoding", "Damaged characters", "Characters that were broken on the way: wrong encodings, cut bytes, "
-                   "controls.", places, len(rows) + len(places) - len(found))
+                   "controls.", places, len(rows) + len(places) - len(found),
+                   mend=mending(rows, context, "encoding", "filter: {quality: [encoding]}"))
 
 
 def fault(text: str) -> tuple[str, int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from data_recipes.audit.counts import histogram, quantiles, refusals
+from data_recipes.audit.counts import histogram, mending, quantiles, refusals
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.model import FACT, LOOK, PROBLEM, Bars, Context, Figure, Finding, Place, Row, counted
 from data_recipes.audit.registry import check
@@ -69,7 +69,8 @@ def identical_pairs(rows: Sequence[Row], context: Context) -> Finding:
              if normal(row.answers["chosen"]) == normal(row.answers["rejected"])]
     places = refusals(context, "identical-pairs") + found
     return counted("identical-pairs", "Pairs with two equal answers", "Both answers are the same but for case, spaces and "
-                   "punctuation.", places, len(_pairs(rows)) + len(places) - len(found), unit="pairs")
+                   "punctuation.", places, len(_pairs(rows)) + len(places) - len(found), unit="pairs",
+                   mend=mending(rows, context, "identical-pairs"))
 
 
 def _pairs(rows: Sequence[Row]) -> list[Row]:
