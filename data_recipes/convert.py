@@ -11,7 +11,7 @@ from data_recipes.errors import Refused
 from data_recipes.formats import Part, PassedOver
 from data_recipes.layouts import LAYOUTS, Layout
 from data_recipes.ledger import Ledger, write_rejected
-from data_recipes.origins import Origin, resolve
+from data_recipes.origins import Origin, check_renamed, resolve
 from data_recipes.readers import Reading, first_rows, stream
 from data_recipes.records import BadRow, Record
 
@@ -88,6 +88,7 @@ def _lines(made: Conversion) -> Iterator[bytes]:
             row = layouts.to_row(record, one.layout)
             made.first = made.first or row
             yield layouts.encoded(row)
+    check_renamed([one.origin for one in made.planned], (name for name, _ in made.planned[0].how.rename))
     made.ledger.check(write_to=made.rejected)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from data_recipes import files
@@ -20,7 +21,7 @@ class Origin:
 
     name: as the user wrote it. path: the file, else None. split: of a hub data set, or of a folder saved by `datasets`.
     config: the hub data set's subset, which its page calls so and `datasets` a configuration; empty for its default.
-    notes: what is worth saying, filled while the rows are read.
+    notes: what is worth saying, filled while the rows are read. columns: names seen while rows were renamed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Origin:
     split: str = ""
     config: str = ""
     notes: list[str] = field(default_factory=list)
+    columns: set[str] = field(default_factory=set)
     _sha256: str = ""
 
     def rows(self, columns: tuple[str, ...] = (), rename: dict[str, str] | None = None) -> Iterator[tuple[str, dict | BadRow]]:
@@ -38,7 +40,7 @@ class Origin:
             rename: old names of columns to new ones; an empty new name leaves the column out.
         """
         rows = iter_rows(self.path, self.notes, columns) if self.path else self._hub_rows()
-        return _renamed(rows, rename, self.notes) if rename else rows
+        return _renamed(rows, rename, self) if rename else rows
 
     def sha256(self) -> str:
         """Of the file's bytes, or of a hub data set's rows in order; the latter once they were read to the end."""
@@ -53,6 +55,20 @@ class Origin:
             digest.update(json.dumps(held, sort_keys=True, default=str).encode("ascii") + b"\n")
             yield where, row
         self._sha256 = digest.hexdigest()
+
+
+def check_renamed(origins: Iterable[Origin], names: Iterable[str]) -> None:
+    """That each column which was to be renamed or left out is in some row, once all of them were read.
+
+    Raises:
+        Refused: no row has it; with the nearest name.
+    """
+    columns = sorted({str(column) for origin in origins for column in origin.columns})
+    for name in names:
+        if columns and name not in columns:
+            near = get_close_matches(name, columns, n=1)
+            raise Refused(f"no row has the column '{name}'", where="--rename or --drop", expected=", ".join(columns),
+                          do=f"Did you mean {near[0]}?" if near else "")
 
 
 def resolve(source: str | Path | Iterable[str | Path]) -> list[Origin]:
@@ -110,12 +126,12 @@ def _is_data(path: Path) -> bool:
     return path.is_file() and Path(path.name.lower().removesuffix(".gz")).suffix in SUFFIXES
 
 
-def _renamed(rows: Iterator, names: dict[str, str], notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
+def _renamed(rows: Iterator, names: dict[str, str], origin: Origin) -> Iterator[tuple[str, dict | BadRow]]:
     """Rows with columns renamed or left out; a row where two would get the same name is a BadRow."""
-    seen: set[str] = set()
+    seen = origin.columns
     for where, row in rows:
         if isinstance(row, dict):
-            seen.update(names.keys() & row.keys())
+            seen.update(row)
             kept = [names.get(key, key) for key in row if names.get(key, key)]
             if len(set(kept)) < len(kept):
                 twice = next(key for key in kept if kept.count(key) > 1)
@@ -123,4 +139,5 @@ def _renamed(rows: Iterator, names: dict[str, str], notes: list[str]) -> Iterato
             else:
                 row = {names.get(key, key): value for key, value in row.items() if names.get(key, key)}
         yield where, row
-    notes += [f"no row has the column {name!r}, which was to be renamed or left out" for name in names if name not in seen]
+    absent = (name for name in names if name not in seen)
+    origin.notes += [f"no row has the column {name!r}, which was to be renamed or left out" for name in absent]

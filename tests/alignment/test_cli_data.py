@@ -50,6 +50,8 @@ def test_convert_gives_one_document_whose_counts_add_up(folder, capsys):
     (["pairs.jsonl", "--to", "labels", "--dry-run"], "These rows are comparisons, not labelled"),
     (["nothing.jsonl", "--dry-run"], "there is no such file"),
     (["pairs.jsonl", "--rename", "chosen", "--dry-run"], "expected: OLD=NEW"),
+    (["pairs.jsonl", "--rename", "chozen=chosen", "--dry-run"], "did you mean chosen?"),
+    (["pairs.jsonl", "--drop", "orgin", "--output", "x.jsonl"], "no row has the column 'orgin'"),
     (["pairs.jsonl", "--to", "pears", "--dry-run"], "'pears' is not one of"),
     (["pairs.jsonl", "--format", "preferences", "--dry-run"], "did you mean preference"),
     (["pairs.jsonl", "--output", "pairs.jsonl"], "one of the files that are read"),
