@@ -82,8 +82,14 @@ def audit_command(files: tuple[str, ...], **options: Any) -> dict[str, Any]:
         ui.say(f"{source['path']}: {source['kind']}, {source['format']} ({source['why']})")
     for note in loaded.notes:
         ui.say(note)
+    if options["group_column"]:
+        inputs.check_column(loaded.rows, options["group_column"])
     say = ui.say if len(loaded.rows) >= MANY else None
-    report = run.audit(loaded.rows, _context(loaded, options), only=only, say=say)
+    context = _context(loaded, options)
+    if context.limit != context.max_length:
+        ui.warn(f"--max-length {context.max_length:,} is beyond the model's longest context, {context.limit:,} tokens: "
+                "rows are measured against the latter")
+    report = run.audit(loaded.rows, context, only=only, say=say)
     report.sources, report.notes = loaded.sources, loaded.notes
     report.broken = thresholds.broken(limits, report.findings, report.not_done)
     return _told(report, files, options, ui)
@@ -115,13 +121,14 @@ def _context(loaded: Any, options: dict[str, Any]) -> Any:
     from data_recipes.audit.model import Context
     from data_recipes.style import load_guide
 
+    renderer = _renderer(options["model"])
     listed = wordlists.groups(Path(options["groups"]).expanduser()) if options["groups"] else wordlists.groups()
     return Context(
         refused=tuple(loaded.refused), against=inputs.evaluation_items(options["against"]),
         allowed=inputs.allowed_phrases(options["allow"]), target=inputs.texts(options["target"]), groups=listed,
         guide=load_guide(options["style"]) if options["style"] else None, group_column=options["group_column"],
         threshold=options["near"], seed=options["seed"], max_length=options["max_length"],
-        renderer=_renderer(options["model"]), **_models(options),
+        renderer=renderer, longest_context=renderer.tokenizer.model_max_length if renderer else None, **_models(options),
     )
 
 
@@ -153,18 +160,9 @@ def _models(options: dict[str, Any]) -> dict[str, Any]:
 
 def _names(only: str) -> list[str]:
     """The checks of `--only`. Raises Refused for one that there is not, with the nearest name."""
-    from difflib import get_close_matches
+    from data_recipes.audit.thresholds import known
 
-    from data_recipes.audit.thresholds import names
-    from data_recipes.errors import Refused
-
-    wanted = [name.strip() for name in only.split(",") if name.strip()]
-    for name in wanted:
-        if name not in names():
-            near = get_close_matches(name, names(), n=1)
-            raise Refused(f"there is no check '{name}'", where="--only", expected=", ".join(names()),
-                          do=f"Did you mean {near[0]}?" if near else "")
-    return wanted
+    return [known(name.strip(), "--only") for name in only.split(",") if name.strip()]
 
 
 def _print(report: Any) -> None:

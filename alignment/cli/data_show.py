@@ -66,6 +66,9 @@ def _show(settings, source, number: int, ui) -> dict[str, Any]:
 
     rows = read(settings.data.train, KIND_OF[settings.stage], format=settings.data.format)
     renderer = _renderer(settings, source)
+    longest = renderer.tokenizer.model_max_length
+    if settings.data.max_length > longest:
+        ui.warn(f"data.max_length {settings.data.max_length:,} is beyond the model's longest context, {longest:,} tokens")
     one = (
         demonstration_row(renderer)
         if settings.stage == "sft"

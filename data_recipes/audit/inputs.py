@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from data_recipes.audit.model import HELD_OUT, TRAIN, Refused, Row
@@ -100,6 +101,20 @@ def allowed_phrases(paths: Sequence[str]) -> tuple[str, ...]:
             raise RefusedInput(f"the allow-list cannot be read: {error}", where=path, expected="a UTF-8 text file") from error
         found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return tuple(dict.fromkeys(found))
+
+
+def check_column(rows: Sequence[Row], name: str) -> None:
+    """That some row has a column beside its texts.
+
+    Raises:
+        data_recipes.errors.Refused: none has it; with the nearest name.
+    """
+    columns = {column for row in rows for column in row.extra}
+    if rows and name not in columns:
+        near = get_close_matches(name, map(str, columns), n=1)
+        there = ", ".join(sorted(map(str, columns))) or "a column beside the texts; these rows have none"
+        raise RefusedInput(f"no row has a column '{name}'", where="--group-column", expected=there,
+                           do=f"Did you mean {near[0]}?" if near else "")
 
 
 def _parts(names: Iterable[str], part: str) -> list[tuple[str, str]]:

@@ -111,6 +111,7 @@ class Context:
 
     refused: rows that could not be read. against: evaluation items by the name of their set, see `decontaminate.Item`.
     allowed: phrases that a reviewer let pass. renderer, max_length: how rows become tokens, and where they are cut.
+    longest_context: tokens that the model takes at most.
     target: texts of the target domain. groups: words by group. group_column: a column that names a row's group.
     guide: the team's own style, a `data_recipes.style.Guide`.
     """
@@ -120,6 +121,7 @@ class Context:
     allowed: tuple[str, ...] = ()
     renderer: RowRenderer | None = None
     max_length: int | None = None
+    longest_context: int | None = None
     target: tuple[str, ...] = ()
     embed: Embedder | None = None
     toxicity: Scorer | None = None
@@ -128,6 +130,11 @@ class Context:
     guide: Any = None
     threshold: float = near.THRESHOLD
     seed: int = 0
+
+    @property
+    def limit(self) -> int | None:
+        """The tokens at which a row is cut: the smaller of the maximum that was set and the model's own."""
+        return min((one for one in (self.max_length, self.longest_context) if one), default=None)
 
 
 @dataclass(frozen=True)

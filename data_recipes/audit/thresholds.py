@@ -13,7 +13,7 @@ from data_recipes.audit.run import CHECKS
 from data_recipes.errors import Refused
 
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-FORM = re.compile(r"\s*([a-z][a-z-]*)(\.count)?\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*(%?)\s*", re.IGNORECASE)
+FORM = re.compile(r"\s*([a-z][a-z_-]*)(\.count)?\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)\s*(%?)\s*", re.IGNORECASE)
 EXPECTED = "name>share such as duplicates>0.01 or leakage>0, or name.count>5, with commas between"
 
 
@@ -57,6 +57,21 @@ def names() -> list[str]:
     return [name for check in CHECKS.values() for name in (check.name, *check.also)]
 
 
+def known(name: str, option: str) -> str:
+    """The finding that is written so, in whatever case.
+
+    Raises:
+        Refused: there is none; with the nearest name, or one that has all of the name's parts.
+    """
+    written, there = name.lower().replace("_", "-"), names()
+    if written in there:
+        return written
+    parts = written.split("-")
+    near = get_close_matches(written, there, n=1) or [one for one in there if all(part in one for part in parts)]
+    raise Refused(f"there is no check '{name}'", where=option, expected=", ".join(there),
+                  do=f"Did you mean {near[0]}?" if near else "")
+
+
 def check_measured(thresholds: Sequence[Threshold], only: Sequence[str]) -> None:
     """Refuses, before anything is read, a threshold on a check that `--only` leaves out."""
     groups = [{check.name, *check.also} for check in CHECKS.values()]
@@ -91,8 +106,4 @@ def _parse(text: str) -> Threshold:
     if not match:
         raise Refused(f"'{text.strip()}' is no threshold", where="--fail-on", expected=EXPECTED)
     name, count, sign, limit, percent = match.groups()
-    if name.lower() not in names():
-        near = get_close_matches(name.lower(), names(), n=1)
-        raise Refused(f"there is no finding '{name}'", where="--fail-on", expected=", ".join(names()),
-                      do=f"Did you mean {near[0]}?" if near else "")
-    return Threshold(name.lower(), sign, float(limit) / (100 if percent else 1), bool(count))
+    return Threshold(known(name, "--fail-on"), sign, float(limit) / (100 if percent else 1), bool(count))

@@ -86,7 +86,7 @@ def _measure(row: Row, context: Context) -> Measured:
     if isinstance(record, Comparison):
         pair = context.renderer.comparison(record)
         sides = [[*pair.prompt_ids, *ids] for ids in (pair.chosen_ids, pair.rejected_ids)]
-        one, other = (side[: context.max_length] for side in sides)
+        one, other = (side[: context.limit] for side in sides)
         sizes = [len(side) for side in sides]
         return Measured(row, max(sizes), sum(sizes), len(pair.chosen_ids) + len(pair.rejected_ids), one == other)
     if isinstance(record, Unpaired):
@@ -105,10 +105,12 @@ def _lengths(measured: list[Measured]) -> Finding:
 
 
 def _truncation(measured: list[Measured], context: Context) -> Finding:
-    limit = context.max_length
+    limit = context.limit
     over = [one for one in measured if limit and one.whole > limit]
     places = [place(one.row, f"{one.whole:,} tokens") for one in over]
-    what = f"Rows longer than {limit:,} tokens: a chat is cut there, a pair is left out." if limit else "No maximum is set."
+    own = " (the model's longest context)" if limit != context.max_length else ""
+    over_it = f"Rows longer than {limit:,} tokens{own}: a chat is cut there, a pair is left out."
+    what = over_it if limit else "No maximum is set."
     return counted("truncation", "Rows longer than the maximum", what, places, len(measured), level=LOOK,
                    why="A cut answer does not end with the stop token, so the model learns not to stop.",
                    mend="filter: {max_words: 500}, or --set data.max_length to what the model takes")
@@ -116,7 +118,7 @@ def _truncation(measured: list[Measured], context: Context) -> Finding:
 
 def _same_after_cut(measured: list[Measured], context: Context) -> Finding:
     pairs = [one for one in measured if isinstance(one.row.record, Comparison)]
-    places = [place(one.row, f"both sides are the same in their first {context.max_length:,} tokens", "chosen")
+    places = [place(one.row, f"both sides are the same in their first {context.limit:,} tokens", "chosen")
               for one in pairs if one.same_after_cut]
     return counted("identical-after-cut", "Pairs that are equal once they are cut", "Both sides are equal within the maximum "
                    "length: what differs is never seen.", places, len(pairs), unit="pairs", level=PROBLEM,

@@ -7,12 +7,14 @@ import json
 import pytest
 
 from alignment.cli import run
+from data_recipes.toy import BASE
 from tests.data_recipes.audit import worlds
 
 
 @pytest.fixture
 def rows(tmp_path):
     made = worlds.made_rows(40)
+    made[0]["region"] = "north"
     made[7] = made[3]
     made[9]["messages"][1]["content"] += " Ask eva.lindqvist@posteo.de for it."
     return worlds.write(tmp_path / "rows.jsonl", made)
@@ -47,6 +49,12 @@ def test_thresholds_that_hold_are_exit_0(rows, capsys):
     (["--against", "missing.jsonl"], "no such file"),
     (["--groups", "missing.txt"], "word list cannot be read"),
     (["--kind", "comparisons"], "comparisons"),
+    (["--group-column", "regoin"], "no row has a column 'regoin'"),
+    (["--group-column", "regoin"], "Did you mean region?"),
+    (["--fail-on", "personal-dta>0"], "Did you mean personal-data?"),
+    (["--fail-on", "pers_data>0"], "Did you mean personal-data?"),
+    (["--fail-on", "empty>0"], "Did you mean empty-answers?"),
+    (["--only", "Empty"], "Did you mean empty-answers?"),
 ])
 def test_wrong_use_is_exit_2_and_one_paragraph(rows, options, words, capsys):
     assert run(["data", "audit", str(rows), *options]) == 2
@@ -57,3 +65,21 @@ def test_wrong_use_is_exit_2_and_one_paragraph(rows, options, words, capsys):
 def test_only_some_checks_are_run(rows, capsys):
     assert run(["data", "audit", str(rows), "--only", "duplicates,encoding", "--json"]) == 0
     assert [found["name"] for found in json.loads(capsys.readouterr().out)["findings"]] == ["encoding", "duplicates"]
+
+
+def test_the_model_s_own_context_is_the_limit_where_it_is_the_smaller(rows, tmp_path, capsys):
+    long = json.loads(rows.read_text(encoding="utf-8").splitlines()[0])
+    long["messages"][-1]["content"] = " ".join(f"ticket {number} is closed." for number in range(100))
+    with open(rows, "a", encoding="utf-8") as file:
+        file.write(json.dumps(long) + "\n")
+    given = ["--model", str(BASE), "--only", "truncation", "--json"]
+    assert run(["data", "audit", str(rows), *given]) == 0
+    told = capsys.readouterr()
+    found = next(one for one in json.loads(told.out)["findings"] if one["name"] == "truncation")
+    assert f"{rows}:41" in [place["where"] for place in found["places"]] and "256 tokens (the model's longest" in found["text"]
+    assert "--max-length 1,024 is beyond the model's longest context, 256 tokens" in " ".join(told.err.split())
+    assert run(["data", "audit", str(rows), "--max-length", "64", *given]) == 0
+    assert "beyond" not in capsys.readouterr().err
+    assert run(["data", "show", str(rows), "--model", str(BASE)]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "data.max_length 1,024 is beyond the model's longest context, 256 tokens" in told
