@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,13 @@ def erase_command(file: str, name: str, edits: bool, yes: bool, as_json: bool) -
     Copies and exports that were made before still hold them.
     """
     from data_recipes.collect.store import Store
+    from data_recipes.errors import Refused
 
     with Store.open(file) as store:
         if not yes:
+            if not sys.stdin.isatty():
+                raise Refused("nobody can be asked here, since standard input is no terminal", where="align collect erase",
+                              do="Give --yes to erase without being asked. Nothing was erased.")
             click.confirm(f"Erase {name}'s name and words? This cannot be undone.", abort=True, err=True)
         done = store.erase(name, edits=edits)
     ui = make_ui(as_json)
@@ -72,7 +77,10 @@ align collect salvage votes.db --output saved.db
 @click.option("--output", required=True, type=click.Path(), metavar="FILE", help="A new collection.")
 @output_options
 def salvage_command(file: str, output: str, as_json: bool) -> dict[str, Any]:
-    """Save what can be read of a damaged collection into a new one, and say what is lost."""
+    """Save what can be read of a damaged collection into a new one, and say what is lost.
+
+    Exit code 1 where a vote is lost, or may be; what was saved is kept all the same.
+    """
     from data_recipes.collect.salvage import salvage
 
     done = salvage(Path(file), Path(output))
@@ -81,4 +89,20 @@ def salvage_command(file: str, output: str, as_json: bool) -> dict[str, Any]:
         ui.say(f"{table}: {count['saved']} rows saved" + (f", {count['dropped']} of no use alone" if count["dropped"] else ""))
     for line in done["lost"]:
         ui.warn(line)
+    if not done["votes"]["complete"]:
+        raise _incomplete(done)
     return done
+
+
+def _incomplete(done: dict[str, Any]) -> Exception:
+    """What is said of lost votes, with the whole account as its document."""
+    from data_recipes.errors import Failed
+
+    saved, before = done["votes"]["saved"], done["votes"]["before"]
+    events = next((line for line in done["lost"] if line.startswith("event:")), "")
+    lost = f"{before - saved} of {before} votes are lost at least" if before > saved else "votes are lost, or may be"
+    error = Failed(f"{lost} ({events or 'the entries and the counts of votes differ'}); {saved} votes are saved",
+                   where=done["output"], do="Take your last backup if it holds more; what was saved is kept, and what is lost "
+                   "can be asked again.")
+    error.document = done
+    return error

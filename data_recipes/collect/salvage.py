@@ -2,6 +2,7 @@
 
 Salvage reads every table by row number and halves a range until only what lies on damaged pages is missing. Texts and
 entries carry hashes, so that a flipped bit inside one is found too. Ballots and counts are made anew from the events.
+How much there was is told by `evidence`, never by what was saved.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from pathlib import Path
 
 from data_recipes.collect.database import Database, create, remove, translated
 from data_recipes.collect.entries import ENDING, fingerprint
+from data_recipes.collect.evidence import Evidence
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in, sha256_json, sha256_text
 
 PAGE_AT, COUNT_AT = 16, 28  # where an SQLite file's header holds page size and page count: sqlite.org/fileformat2.html
 TABLES = ("meta", "guideline", "list", "prompt", "response", "annotator", "token", "member", "item", "assignment", "event")
 # The settings and rows that others point to; a lost one is put back as a stand-in where that bends no vote.
-DEFAULTS = {"acceptable": "true", "tags": "[]", "lease_seconds": "1800.0"}
+DEFAULTS = {"acceptable": "false", "tags": "[]", "lease_seconds": "1800.0"}
 
 
 def backup(database: Database, path: Path) -> Path:
@@ -43,7 +45,10 @@ def backup(database: Database, path: Path) -> Path:
 
 
 def salvage(damaged: Path, output: Path) -> dict:
-    """Saves what can be read of a collection into a new one; {"output", "tables": {name: counts}, "lost": [sentences]}.
+    """Saves what can be read of a collection into a new one.
+
+    {"output", "tables": {name: {"saved", "dropped"}}, "lost": [sentences], "votes": {"saved", "before": at least so many,
+    "complete": whether it is sure that none is lost or altered}}.
 
     The damaged file is not touched. Raises Refused where `output` exists, Failed where nothing can be read.
     """
@@ -54,13 +59,18 @@ def salvage(damaged: Path, output: Path) -> dict:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".salvage-") as folder, Database(output).closing() as whole:
             copy = _copy(damaged, Path(folder))
             with contextlib.closing(_open_raw(copy, output)) as source, whole.write() as db:
-                tables = {name: _save(source, db, name, copy.stat().st_size) for name in TABLES}
-                lost = _mend(db, tables)
+                evidence = Evidence(source, _most(copy.stat().st_size))
+                tables = {name: _save(evidence, db, name) for name in TABLES}
+                for row in _rows(evidence, "ballot"):
+                    evidence.saw("ballot", dict(row))
+                lost = _lost(evidence, tables) + _mend(db, tables)
                 ballots = _ballots(db)
+                votes = _votes(evidence, db, tables["event"]["saved"])
     except BaseException:
         remove(output)
         raise
-    return {"output": str(output), "tables": {**tables, "ballot": {"saved": ballots, "dropped": 0}}, "lost": lost}
+    return {"output": str(output), "tables": {**tables, "ballot": {"saved": ballots, "dropped": 0}}, "lost": lost,
+            "votes": votes}
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -121,39 +131,49 @@ def _schema_pages(whole: Path) -> dict[int, bytes]:
     return {number: data[(number - 1) * size:number * size] for number in range(1, count + 1) if number not in roots}
 
 
-def _rows(source: sqlite3.Connection, table: str, size: int) -> Iterator[sqlite3.Row]:
-    """All rows of a table that can be read, by row number; a range that fails is halved."""
-    if table in ("meta", "member"):  # a few rows, in one page
-        with contextlib.suppress(sqlite3.DatabaseError):
-            yield from source.execute(f"SELECT * FROM {table}").fetchall()
+def _most(size: int) -> int:
+    """A bound on the row numbers in a file of so many bytes: they follow each other, and a row takes 32 bytes at least."""
+    return 1 << (size // 32).bit_length()
+
+
+def _rows(evidence: Evidence, table: str) -> Iterator[sqlite3.Row]:
+    """All rows of a table that can be read, by row number; a range that fails is halved, and what is unread is noted."""
+    if table == "meta":  # has no row numbers
+        try:
+            yield from evidence.source.execute("SELECT * FROM meta").fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            evidence.unread.add(table)
         return
-    ranges = [(1, 1 << (size // 32).bit_length())]  # numbers follow each other, and a row takes 32 bytes at least
+    ranges = [(1, evidence.most)]
     while ranges:
         low, high = ranges.pop()
         try:
-            yield from source.execute(f"SELECT * FROM {table} WHERE rowid BETWEEN ? AND ?", (low, high)).fetchall()
+            yield from evidence.source.execute(f"SELECT * FROM {table} WHERE rowid BETWEEN ? AND ?", (low, high)).fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             if low < high:
                 middle = (low + high) // 2
                 ranges += [(middle + 1, high), (low, middle)]
+            else:
+                evidence.unread.add(table)
 
 
 # --------------------------------------------------------------------------------------------------------------- saving
 
 
-def _save(source: sqlite3.Connection, db: sqlite3.Connection, table: str, size: int) -> dict:
+def _save(evidence: Evidence, db: sqlite3.Connection, table: str) -> dict:
     """Copies a table's rows; what is altered, or points to what is lost, is dropped and counted."""
     saved = dropped = 0
-    rows = _rows(source, table, size)
+    rows = _rows(evidence, table)
     if table == "item":  # a repeat points to an item whose number may be higher
         rows = sorted(rows, key=lambda row: row["of"] is not None)
     for row in rows:
         values = dict(row)
+        evidence.saw(table, values)
         if table == "item":
             values["taken"] = 0  # the triggers count anew
         marks = ", ".join("?" * len(values))
         try:
-            if not _whole(table, values, source):
+            if not _whole(table, values, evidence.source):
                 raise sqlite3.IntegrityError("the hash differs")
             if table in ("assignment", "event"):
                 _stand_ins(db, values)
@@ -192,20 +212,39 @@ def _stand_ins(db: sqlite3.Connection, row: dict) -> None:
 
 
 def _mend(db: sqlite3.Connection, tables: dict) -> list[str]:
-    """Puts back what every collection has, and says what is lost."""
+    """Puts back what every collection has, and says what was put back."""
+    if not tables["item"]["saved"]:
+        raise Failed("no item can be read, and votes mean nothing without them", do="Take your last backup.")
+    kept = {row[0] for row in db.execute("SELECT key FROM meta")}
+    said = [f"meta: the setting {key} is lost and is {value} now" for key, value in DEFAULTS.items() if key not in kept]
     db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", DEFAULTS.items())
     versions = {row[0] for row in db.execute("SELECT DISTINCT guideline FROM event")} | {1}
     for version in sorted(versions):
         db.execute("INSERT OR IGNORE INTO guideline VALUES (?, '(this version was lost)', 0)", (version,))
-    if not tables["item"]["saved"]:
-        raise Failed("no item can be read, and votes mean nothing without them", do="Take your last backup.")
-    lost = [f"{name}: {count['dropped']} rows were altered, or belong to rows that are lost" for name, count in tables.items()
-            if count["dropped"]]
-    last = {name: db.execute(f"SELECT coalesce(max(rowid), 0) FROM {name}").fetchone()[0]
-            for name in ("prompt", "response", "item", "event")}
-    lost += [f"{name}: {last[name] - tables[name]['saved']} of {last[name]} rows, or more at the end, are lost"
-             for name in last if last[name] > tables[name]["saved"]]
-    return lost
+    return said
+
+
+def _lost(evidence: Evidence, tables: dict) -> list[str]:
+    """A sentence for each table of which rows are, or may be, missing."""
+    said = []
+    for name, count in tables.items():
+        before, is_open = evidence.rows(name)
+        missing = max(before - count["saved"], count["dropped"])
+        why = f" ({count['dropped']} were altered, or belong to rows that are lost)" if count["dropped"] else ""
+        more = ", and perhaps more: part of the table cannot be read" if is_open else ""
+        if missing:
+            said.append(f"{name}: {missing} of {max(before, missing)} rows are lost{why}{more}")
+        elif is_open:
+            said.append(f"{name}: part of the table cannot be read, and nothing tells whether rows were there")
+    return said
+
+
+def _votes(evidence: Evidence, db: sqlite3.Connection, events: int) -> dict:
+    """How many votes were saved, of how many; complete where every event was: a lost undo alters votes, too."""
+    saved, before = db.execute("SELECT count(*) FROM ballot WHERE kind = 'vote'").fetchone()[0], evidence.votes()
+    expected, is_open = evidence.rows("event")
+    complete = events >= expected and not is_open and saved >= before
+    return {"saved": saved, "before": max(saved, before), "complete": complete}
 
 
 def _ballots(db: sqlite3.Connection) -> int:

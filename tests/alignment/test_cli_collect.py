@@ -66,6 +66,8 @@ def test_a_whole_collection_by_commands(files, capsys):
     assert align(capsys, "guide", "votes.db", "more.jsonl")[1]["version"] == 2
     assert align(capsys, "backup", "votes.db", "copy.db")[1]["events"] == 9
     assert align(capsys, "export", "votes.db", "--to", "dpo", "--output", "pairs.jsonl")[1]["rows"] > 3
+    code, document, _ = align(capsys, "erase", "votes.db", "cleo")  # a test has no terminal
+    assert code == 2 and "--yes" in document["error"]["message"]
     assert align(capsys, "erase", "votes.db", "cleo", "--yes")[1]["votes_kept"] == 3
     assert [row["open"] for row in align(capsys, "close", "votes.db", "--list", "two")[1]["lists"]] == [False]
     assert align(capsys, "salvage", "votes.db", "--output", "saved.db")[1]["lost"] == []

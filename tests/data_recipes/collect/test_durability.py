@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from alignment.cli import run
 from data_recipes.collect.database import Database
 from data_recipes.collect.model import Damaged, StorageFull
 from data_recipes.collect.salvage import salvage
@@ -209,9 +210,9 @@ def voted(whole, tmp_path) -> tuple[Path, list[str]]:
     return Path(shutil.copy(whole[0], tmp_path / "v.db")), whole[1]
 
 
-def spoil(path: Path, start: int, size: int) -> None:
+def spoil(path: Path, start: int, size: int, bytes_there: bytes = b"") -> None:
     data = bytearray(path.read_bytes())
-    data[start:start + size] = os.urandom(size)
+    data[start:start + size] = bytes_there or os.urandom(size)
     path.write_bytes(bytes(data))
 
 
@@ -259,7 +260,8 @@ def test_damage_is_said_and_what_is_elsewhere_is_saved(voted, tmp_path, table, l
         votes = saved.votes()
         assert len(names) == 240 > len(votes) - 1 >= least - 1 and {vote.client_id for vote in votes} <= set(names)
         assert all(vote.verdict == ("second" if vote.swapped else "first") for vote in votes)
-        assert bool(done["lost"]) == (table in ("event", "item", "response"))
+        assert bool(done["lost"]) == (table != "ballot")  # ballots are made anew
+        assert done["votes"] == {"saved": len(votes), "before": 240, "complete": len(votes) == 240}
         Voter(saved, 1).all()  # what is lost can be asked again
         assert max(Counter((vote.item, vote.annotator) for vote in saved.votes()).values()) == 1
 
@@ -271,7 +273,39 @@ def test_a_lost_beginning_costs_no_vote(voted, tmp_path):
         Store.open(path)
     done = salvage(path, tmp_path / "saved.db")
     with Store.open(tmp_path / "saved.db") as saved:
-        assert sorted(vote.client_id for vote in saved.votes()) == sorted(names) and done["lost"] == []
+        assert sorted(vote.client_id for vote in saved.votes()) == sorted(names)
+        assert done["lost"] == [] and done["votes"] == {"saved": 240, "before": 240, "complete": True}
+
+
+def roots(path: Path, *names: str) -> list[int]:
+    db = sqlite3.connect(path)
+    found = [db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()[0] for name in names]
+    db.close()
+    return found
+
+
+OTHERS = ("event_item", "sqlite_autoindex_event_1", "event_undoes")
+NOISE = random.Random(0).randbytes(4096)
+EMPTY = bytes([13, 0, 0, 0, 0, 16, 0, 0])  # a table's page without rows: to SQLite nothing is wrong with it
+
+
+@pytest.mark.parametrize("gone, page, words", [
+    (("event",), NOISE, "event: 240 of 240 rows are lost"),
+    (("event",), EMPTY.ljust(4096, b"\0"), "event: 240 of 240 rows are lost"),
+    (("event", *OTHERS), NOISE, "event: 240 of 240 rows are lost, and perhaps more"),
+    (("event", *OTHERS, "ballot"), NOISE, "event: part of the table cannot be read, and nothing tells"),
+], ids=("root", "emptied", "indexes", "ballots"))
+def test_lost_votes_are_counted_by_what_survives_and_said(voted, tmp_path, capsys, gone, page, words):
+    path, _ = voted
+    for number in roots(path, *gone):
+        spoil(path, (number - 1) * 4096, 4096, page)
+    assert run(["collect", "salvage", str(path), "--output", str(tmp_path / "saved.db"), "--json"]) == 1
+    said = capsys.readouterr()
+    done = json.loads(said.out)
+    assert "240 of 240 votes are lost at least" in said.err and words in said.err and "backup" in said.err
+    assert done["votes"] == {"saved": 0, "before": 240, "complete": False} and words in done["error"]["message"]
+    with Store.open(tmp_path / "saved.db") as saved:  # what was saved is kept
+        assert saved.votes() == [] and len(saved.annotators()) == 2
 
 
 def test_a_flipped_letter_inside_a_text_is_found_by_its_hash(voted, tmp_path):
@@ -288,7 +322,9 @@ def test_a_file_cut_short_keeps_what_is_left_and_nothing_at_all_is_said(voted, t
     path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
     with pytest.raises(Damaged):
         Store.open(path)
-    with Store.open(salvage(path, tmp_path / "saved.db")["output"]) as saved:
+    done = salvage(path, tmp_path / "saved.db")
+    assert not done["votes"]["complete"] and any(line.startswith("event:") for line in done["lost"])
+    with Store.open(done["output"]) as saved:
         assert saved.votes()
     path.write_bytes(os.urandom(50_000))
     with pytest.raises(Failed):
@@ -304,7 +340,8 @@ def test_salvage_of_a_whole_file_gives_the_same_votes(tmp_path):
         ana.undo(ana.vote(task))
         ana.all()
         Voter(store, 2).send("skip", store.claim(2), {"reason": ""})
-        salvage(tmp_path / "v.db", tmp_path / "saved.db")  # while it is open: its log is read too
+        done = salvage(tmp_path / "v.db", tmp_path / "saved.db")  # while it is open: its log is read too
+        assert done["lost"] == [] and done["votes"]["complete"]
         with Store.open(tmp_path / "saved.db") as saved:
             assert saved.votes() == store.votes() and saved.events_hash() == store.events_hash()
             assert saved.lists() == store.lists()
