@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from alignment.config import defaults, presets, strict_yaml, trainer
+from alignment.config import defaults, presets, trainer
 from alignment.config.describe import expected_of, keys_of
 from alignment.config.names import meant, nearest
 from alignment.config.sections import CONFIGS, StageConfig
+from data_recipes import strict_yaml
 from data_recipes.errors import Refused
 
 FLAGS: dict[str, str] = {

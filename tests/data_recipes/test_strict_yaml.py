@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alignment.config import load
-from alignment.config.strict_yaml import parse, read_file
+from data_recipes.strict_yaml import parse, read_file
 from data_recipes.errors import Refused
 
 
