@@ -19,7 +19,7 @@ from data_recipes.errors import Refused
 from data_recipes.formats import Fields, Format, PassedOver
 from data_recipes.layouts import encoded
 from data_recipes.ledger import Ledger, write_rejected
-from data_recipes.origins import Origin, resolve
+from data_recipes.origins import Origin, check_renamed, resolve
 from data_recipes.readers import Reading, first_rows
 from data_recipes.records import BadRow
 from data_recipes.split import TRAIN, assign, joined, prompt_key, prompt_text
@@ -74,6 +74,7 @@ def split(sources: list[str], shares: dict[str, float], output: Path | None, *, 
     origins, made, keys = resolve(sources), Split(Ledger(max_rejected)), _Keys({} if near else None)
     for origin in origins:
         keys.rows.append(_read_keys(origin, by, how, made.ledger, keys))
+    check_renamed(origins, (name for name, _ in how.rename))
     made.ledger.check(write_to=output and output / "rejected.jsonl")
     leaders = _leaders(keys)
     part = assign(set(leaders), shares, seed)

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from data_recipes import near
 from data_recipes.audit.excerpts import place
-from data_recipes.audit.model import LOOK, Context, Finding, Row, counted
+from data_recipes.audit.model import FACT, LOOK, Context, Finding, Row, counted
 from data_recipes.audit.registry import any_rows, check
 
 SECTION = "Duplicates"
 FEW, ALIKE = 4, 0.2  # answers of fewer word pairs must be equal; longer ones must share this much to be the same answer
 
 
-@check("duplicates", "Exact duplicates", SECTION, needs=any_rows,
+@check("duplicates", "Exact duplicates", SECTION, needs=any_rows, also=("repeats",),
        why="A row that is there five times is trained five times: models recite it, and counts of rows mislead.",
        mend="dedup")
-def duplicates(rows: Sequence[Row], context: Context) -> Finding:
-    """Rows equal in all turns and answers but for spaces and Unicode's spelling, within one side of a split."""
+def duplicates(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
+    """Rows equal in all turns and answers but for spaces and Unicode's spelling, within one side of a split.
+
+    A row that a recipe's mixture took several times is no such row: it is said beside.
+    """
     first: dict[Hashable, Row] = {}
     sizes: dict[Hashable, int] = {}
     found: list[tuple[Row, Hashable]] = []
+    taken: set[Hashable] = set()
+    repeats: list[Row] = []
     for row in rows:
         key = content_key(row)
+        if (taken_as := _origin(row)) is not None and (key, taken_as) in taken:
+            repeats.append(row)
+            continue
+        taken.add((key, taken_as))
         sizes[key] = sizes.get(key, 0) + 1
         if first.setdefault(key, row) is not row:
             found.append((row, key))
     places = [place(row, f"the same as {first[key].where}{_of(sizes[key])}", _main(row)) for row, key in found]
     clusters = len({key for _, key in found})
     text = f"Rows that repeat an earlier one, in {clusters:,} groups."
-    return counted("duplicates", "Exact duplicates", text, places, len(rows))
+    yield counted("duplicates", "Exact duplicates", text, places, len(rows))
+    yield counted("repeats", "Rows that a mixture repeats", "Rows taken again on purpose, by their column origin; they are no "
+                  "duplicates.", [place(row, "taken again", _main(row)) for row in repeats], len(rows), level=FACT,
+                  why="Where a source has fewer rows than its weight asks for, each is trained several times.",
+                  mend="mix: {repeats: 1}, where that is not wanted")
 
 
 @check("near-duplicates", "Near duplicates", SECTION, needs=any_rows,
@@ -62,6 +75,17 @@ def content_key(row: Row) -> Hashable:
 def levelled(text: str) -> str:
     """The text with one kind of blank and one spelling of each character."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _origin(row: Row) -> tuple | None:
+    """Which row of which source a built file's row was made of; None where the row does not say so.
+
+    Two files that were built from one source do not share their rows: only a file's own mixture repeats on purpose.
+    """
+    origin = row.extra.get("origin")
+    if not isinstance(origin, dict) or not isinstance(origin.get("row"), int):
+        return None
+    return row.where.rpartition(":")[0], str(origin.get("source")), origin["row"]
 
 
 def _whole(row: Row) -> str:

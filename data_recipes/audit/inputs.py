@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from data_recipes.decontaminate import Item
 from data_recipes.errors import Refused as RefusedInput
 from data_recipes.formats import KINDS, detect_kind
 from data_recipes.ledger import Ledger
-from data_recipes.origins import Origin, resolve
+from data_recipes.origins import Origin, check_renamed, resolve
 from data_recipes.readers import Reading, first_rows, stream
 from data_recipes.records import BadRow, Prompt
 
@@ -40,9 +40,10 @@ def load(files: Sequence[str], held_out: Sequence[str] = (), *, kind: str = "", 
     """
     if kind and kind not in KINDS:
         raise RefusedInput(f"there is no kind {kind!r}", where="--kind", expected=", ".join(KINDS))
-    loaded = Loaded()
+    loaded, origins = Loaded(), []
     for path, part in [*_parts(files, TRAIN), *_parts(held_out, HELD_OUT)]:
-        _load_one(path, part, kind, how or Reading(), loaded)
+        origins.append(_load_one(path, part, kind, how or Reading(), loaded))
+    check_renamed(origins, (name for name, _ in how.rename) if how else ())
     if not loaded.rows and not loaded.refused:
         raise RefusedInput("there are no rows", where=", ".join(files), expected="one row or more")
     return loaded
@@ -127,20 +128,21 @@ def _parts(names: Iterable[str], part: str) -> list[tuple[str, str]]:
     return found
 
 
-def _load_one(path: str, part: str, kind: str, how: Reading, loaded: Loaded) -> None:
+def _load_one(path: str, part: str, kind: str, how: Reading, loaded: Loaded) -> Origin:
     (origin,) = resolve(path)
     found = kind or _kind(origin, how)
     if not found:
         loaded.refused += [Refused(where, row.reason, row.detail, row.row) for where, row in origin.rows()
                            if isinstance(row, BadRow)]
-        return
+        return origin
     ledger = Ledger()
-    for record in stream(path, found, ledger, how):
+    for record in stream(replace(origin, notes=[]), found, ledger, how):  # its first rows have noted already
         source = record.extra.get("source")
         loaded.rows.append(Row(record, part, source if isinstance(source, str) and source else origin.name))
     loaded.refused += [Refused(bad["where"], bad["reason"], bad["detail"], bad["row"]) for bad in ledger.rejected_rows]
     loaded.sources += [{**source, "part": part, "kind": found} for source in ledger.totals()["sources"]]
     loaded.notes += ledger.notes
+    return origin
 
 
 def _kind(origin: Origin, how: Reading) -> str:

@@ -93,6 +93,7 @@ def test_split_writes_parts_and_a_card(folder, capsys):
     (["--validation", "1.5", "--dry-run"], "--validation"),
     (["--validation", "0.1", "--drop", "*", "--dry-run"], "rows stay as they are"),
     (["--validation", "0.2", "--by", "promt", "--dry-run"], "Did you mean --by prompt"),
+    (["--validation", "0.2", "--rename", "chozen=better", "--dry-run"], "Did you mean chosen?"),
 ])
 def test_wrong_use_of_split(folder, capsys, arguments, message):
     assert run(["data", "split", "pairs.jsonl", *arguments]) == 2

@@ -50,6 +50,7 @@ def test_thresholds_that_hold_are_exit_0(rows, capsys):
     (["--groups", "missing.txt"], "word list cannot be read"),
     (["--kind", "comparisons"], "comparisons"),
     (["--group-column", "regoin"], "no row has a column 'regoin'"),
+    (["--rename", "mesages=messages"], "Did you mean messages?"),
     (["--group-column", "regoin"], "Did you mean region?"),
     (["--fail-on", "personal-dta>0"], "Did you mean personal-data?"),
     (["--fail-on", "pers_data>0"], "Did you mean personal-data?"),
@@ -64,7 +65,7 @@ def test_wrong_use_is_exit_2_and_one_paragraph(rows, options, words, capsys):
 
 def test_only_some_checks_are_run(rows, capsys):
     assert run(["data", "audit", str(rows), "--only", "duplicates,encoding", "--json"]) == 0
-    assert [found["name"] for found in json.loads(capsys.readouterr().out)["findings"]] == ["encoding", "duplicates"]
+    assert [found["name"] for found in json.loads(capsys.readouterr().out)["findings"]] == ["encoding", "duplicates", "repeats"]
 
 
 def test_the_model_s_own_context_is_the_limit_where_it_is_the_smaller(rows, tmp_path, capsys):

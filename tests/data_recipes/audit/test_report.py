@@ -113,6 +113,16 @@ def test_a_folder_with_both_sides_is_taken_as_such(tmp_path):
     assert (found.count, found.total) == (2, 12)
 
 
+def test_a_mixture_s_repeats_are_no_duplicates_and_the_same_row_of_two_files_is_one(tmp_path):
+    rows = [{**row, "origin": {"source": "a", "licence": "MIT", "row": at}} for at, row in enumerate(worlds.made_rows(4))]
+    copied = {**rows[1], "origin": {"source": "b", "licence": "MIT", "row": 9}}
+    held = {"train.jsonl": [*rows, rows[0], rows[0], copied], "b.jsonl": rows[2:3]}
+    paths = [worlds.write(tmp_path / name, given) for name, given in held.items()]
+    found, repeats = audit(load([str(path) for path in paths]).rows, Context(), only=["duplicates"]).findings
+    assert [place.where for place in found.places] == [f"{paths[0]}:7", f"{paths[1]}:1"]
+    assert repeats.count == 2 and repeats.level == "fact"
+
+
 def test_an_evaluation_set_with_an_unreadable_row_is_refused(tmp_path):
     path = worlds.write(tmp_path / "eval.jsonl", [{"prompt": "Where?"}, b"{"])
     with pytest.raises(Refused, match="cannot be read"):

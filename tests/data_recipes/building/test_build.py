@@ -310,6 +310,9 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     card = json.loads(capsys.readouterr().out)
     assert card["rows"]["lines"]["train.jsonl"] > 200 and card["rows"]["lines"]["validation.jsonl"] > 0
     assert card["steps"][-2]["facts"]["mixture"]["reviewed"]["realised"] > 0
+    gate = "leakage>0,near-leakage>0,duplicates>0.01"
+    assert run(["data", "audit", "data/support", "--only", "leakage,duplicates", "--fail-on", gate]) == 0
+    assert "Rows that a mixture repeats" in " ".join(capsys.readouterr().out.split())
     assert run(["data", "trace", "data/support", "validation.jsonl:1"]) == 0
     assert "kept as validation.jsonl:1" in capsys.readouterr().out
     assert run(["data", "build", recipe, "--output", "data/support", "--dry-run"]) == 0
