@@ -308,6 +308,13 @@ def test_columns_that_some_rows_have_are_the_same_in_training_and_evaluation(cha
     assert any(None in call["hint"] for call in rules_of_tests.CALLS)
 
 
+def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_its_rows(chain, tmp_path):
+    with pytest.raises(Failed, match="the update was not made") as error:
+        train(chain, tmp_path / "run", training__learning_rate=1e30, reward=RULES + "many_z")
+    assert "demos.jsonl:" in error.value.where and manifest(tmp_path / "run")["state"] == "failed"
+    assert not (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
 def test_a_column_with_the_name_of_an_argument_is_refused(chain, tmp_path):
     rows = tmp_path / "prompts.jsonl"
     write_jsonl(rows, [{"prompt": f"number {i}", "where": i} for i in range(9)])
