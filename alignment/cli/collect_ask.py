@@ -51,7 +51,8 @@ align collect init votes.db --items candidates.jsonl --annotators ana --training
 @click.option("--annotators", default="me", metavar="NAMES", help="Pseudonyms, with commas between. [me]")
 @click.option("--lead", "leads", default="lead", metavar="NAMES",
               help="Who sees progress and settles; one who is among the annotators does both. [lead]")
-@click.option("--acceptable/--no-acceptable", default=True, help="Also ask whether each answer is acceptable. [on]")
+@click.option("--acceptable/--no-acceptable", default=False,
+              help="Also ask whether each answer is acceptable: two more keys a vote. [off]")
 @click.option("--tags", default="", metavar="NAMES", help="The team's reasons to tick, with commas between.")
 @click.option("--lease", type=float, default=30.0, metavar="MINUTES", help="How long a task waits for its person. [30]")
 @item_options

@@ -196,7 +196,7 @@ class Plan:
     """A new collection: its people, guidelines, questions and first list.
 
     people: names of those who are asked. leads: names of those who see progress and settle; one who is in both does both.
-    acceptable: also ask whether each answer is acceptable. tags: the team's reason tags.
+    acceptable: also ask whether each answer is acceptable; without it a vote is one key. tags: the team's reason tags.
     lease_seconds: how long a task stays with the person who took it.
     """
 
@@ -204,6 +204,6 @@ class Plan:
     people: tuple[str, ...]
     leads: tuple[str, ...] = ()
     guidelines: str = ""
-    acceptable: bool = True
+    acceptable: bool = False
     tags: tuple[str, ...] = ()
     lease_seconds: float = 1800.0

@@ -38,11 +38,11 @@ class Lead:
         from data_recipes.collect.stats_report import agreement_table
 
         visit = self.door.visit(request, lead=True)
-        votes = [vote for vote in self.store.votes() if vote.role != "judge"]
+        found = agreement([vote for vote in self.store.votes() if vote.role != "judge"])
         return HTMLResponse(self.pages.html(
             "lead", visit=visit, here="lead", found=self.store.lead_overview(), rows=SHOWN, ago=_ago, duration=_duration,
-            verdict=_verdict, now=time.time(), agreement=agreement_table(agreement(votes), "shared items"), kinds=KINDS,
-            rules=RULES,
+            verdict=_verdict, now=time.time(), agreement=agreement_table(found, "shared items"),
+            shared=found["shared_items"], kinds=KINDS, rules=RULES,
         ))  # fmt: skip
 
     def stats(self, request: Request) -> Response:

@@ -197,7 +197,7 @@ def test_gold_is_spread_among_the_rest_and_nothing_in_a_task_tells_it(tmp_path):
 def test_training_comes_first_with_feedback_on_the_sides_that_were_shown(tmp_path):
     training = tuple(item(100 + number, "training", expected="second", why="Kinder.") for number in range(4))
     store = made(tmp_path / "v.db", items=(*items(2), *training))
-    assert store.questions() == {"acceptable": True, "tags": [], "training": True}
+    assert store.questions() == {"acceptable": False, "tags": [], "training": True}
     for _ in range(4):
         task = store.claim(1)
         assert task.training

@@ -240,6 +240,8 @@ def test_the_page_is_blind(tmp_path):
 
 def test_the_lead_sees_progress_settles_and_exports(store, ana):
     ben, lead = signed_in(store, "ben"), signed_in(store, "lead")
+    page = lead.get("/lead").text
+    assert "nothing can be said of agreement" in page and "undefined" not in page and "0 of about 6" in page
     for client, choice in ((ana, "left 4"), (ben, "left 4")):
         for _ in range(6):
             vote(client, choice)

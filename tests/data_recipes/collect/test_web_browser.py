@@ -111,9 +111,10 @@ def edit_and_comment(browser) -> None:
 def skip_and_flag(browser) -> None:
     ready(browser)
     press(browser, "x")
-    answer(browser, DOWN, TAB, TAB, ENTER)
+    assert not browser.execute_script("return document.querySelector('dialog[open] :checked')")  # no reason that nobody gave
+    answer(browser, TAB, DOWN, TAB, ENTER)
     ready(browser)
-    press(browser, "f", TAB)
+    press(browser, "f")
     answer(browser, "looks private", ENTER)
 
 
@@ -158,6 +159,33 @@ def check(path) -> None:
     assert [event["kind"] for event in found].count("undo") == 1
     assert found[-1]["body"]["tags"] == ["correct"] and all(event["visible_ms"] > 0 for event in found)
     assert len({event["item"] for event in found}) == 16
+
+
+def test_a_vote_is_one_key_unless_more_is_asked_for(browser, tmp_path):
+    path = make(tmp_path, 6, acceptable=False)
+    with served(path, 2) as server:
+        sign_in(browser, server.links["ana"])
+        for key in "18bg0":
+            answer(browser, key)
+        ready(browser)
+        assert "acceptable" not in browser.execute_script("return document.querySelector('.keys').textContent")
+    said = [event["body"]["acceptable"] for event in events(path)]
+    both = [dict.fromkeys(("left", "right"), meant) for meant in (False, True)]
+    assert said == [None, None, *both, None]
+
+
+def test_a_folded_answer_is_unfolded_at_its_fade_and_an_edit_starts_from_the_better_one(browser, tmp_path):
+    path = make(tmp_path, items=[world.item(0, first="A line.\n\n" * 200, second="Short.")])
+    with served(path, 2) as server:
+        sign_in(browser, server.links["ana"])
+        ready(browser)
+        shown = browser.execute_script("return [...document.querySelectorAll('.more')].filter((b) => b.offsetHeight).length")
+        assert shown == 1
+        browser.execute_script("[...document.querySelectorAll('.more')].find((b) => b.offsetHeight).click()")
+        assert not browser.execute_script("return document.querySelector('.folded')")
+        press(browser, "8", "e")
+        assert browser.execute_script("return document.querySelector('#edit-box :checked').value") == "right"
+        assert browser.execute_script("return document.activeElement.value === document.getElementById('right-text').textContent")
 
 
 # --------------------------------------------------------------------------------------------------------------- the keys

@@ -28,7 +28,7 @@ def collection(path: Path, items: list[Item] | None = None, *, people=("ana", "b
     """A new collection with a lead called `lead`."""
     rows = items if items is not None else [item(number) for number in range(6)]
     one = ListPlan(items=tuple(rows), overlap=overlap, repeats=other.pop("repeats", 0.0))
-    values = {"guidelines": "# Be fair\n\nPrefer what is *right*.", "tags": ("correct", "clear"), **other}
+    values = {"guidelines": "# Be fair\n\nPrefer what is *right*.", "tags": ("correct", "clear"), "acceptable": True, **other}
     return Store.create(path, Plan(lists=(one,), people=tuple(people), leads=("lead",), **values))
 
 

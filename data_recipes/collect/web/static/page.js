@@ -172,7 +172,9 @@ vote.addEventListener("keydown", (event) => {
 function open(id) {
   const box = document.getElementById(id);
   box.showModal();
-  one("input:not([type=hidden]), textarea, .keys button", box)?.focus();
+  const known = id === "edit-box" && one(`[name=side][value=${chosen?.value.split(" ")[0]}]:not(:checked)`, box);
+  if (known) known.click(); // the better one was said already
+  (one("[data-focus]", box) || one(known ? "textarea" : "input:not([type=hidden]), textarea, .keys button", box))?.focus();
 }
 
 for (const opener of all("[data-opens]")) {
@@ -214,6 +216,10 @@ function measure() {
     part.classList.add("folded");
     const texts = part.classList.contains("answers") ? all(".answer > div:not([hidden])", part) : [part];
     part.dataset.isLong = texts.some((text) => text.scrollHeight > text.clientHeight + 80) ? "yes" : "no";
+  }
+  for (const more of all(".more")) {
+    const text = one(":scope > div:not([hidden])", more.parentElement);
+    more.hidden = text.scrollHeight <= text.clientHeight;
   }
   unfold.hidden = !one("[data-is-long=yes]");
   fold(true);
@@ -265,6 +271,7 @@ function press(event) {
 addEventListener("keydown", press);
 one("[data-action=difference]").addEventListener("click", difference);
 unfold.addEventListener("click", DO.unfold);
+for (const more of all(".more")) more.addEventListener("click", () => fold(false));
 
 function label() {
   for (const key of all("[data-action] kbd, label kbd, kbd[data-action]")) {
@@ -276,8 +283,11 @@ function label() {
   for (const button of all("button[data-action]")) if (button !== unfold) button.hidden = false;
 }
 
+/* Keys that say what is acceptable are offered only where that is asked. */
+const offered = () => Object.entries(KeyMap.actions).filter(([name]) => !/_(?:yes|no)$/.test(name) || one(`[data-action=${name}]`));
+
 function listKeys() {
-  one(".keys").replaceChildren(...Object.entries(KeyMap.actions).map(([name, what]) => {
+  one(".keys").replaceChildren(...offered().map(([name, what]) => {
     const [row, button] = [document.createElement("li"), document.createElement("button")];
     button.type = "button";
     button.textContent = KeyMap.label(name);
@@ -298,7 +308,7 @@ function ask(button, name, what) {
     one("#keys-said").textContent = taken ? `Changed; “${KeyMap.actions[taken]}” has the old key now.` : taken === null ? "Changed." : "Left as it was.";
     listKeys();
     label();
-    all(".keys button")[Object.keys(KeyMap.actions).indexOf(name)].focus();
+    all(".keys button")[offered().findIndex(([other]) => other === name)].focus();
   }, { once: true });
 }
 
