@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from alignment.cli.commands import command, output_options
+from alignment.cli.commands import command, make_ui, output_options
 
 PLOTS = (".svg", ".png")
 
@@ -39,13 +39,14 @@ def stats_command(file: str, list_name: str | None, page: str | None, seed: int,
     from data_recipes.collect.stats_report import report, tables
     from data_recipes.collect.store import Store
 
-    votes = read_votes(file, list_name)
     with Store.open(file) as store:
-        aside = set_aside(store.events(), list_name)
+        votes, aside = store.votes(list_name), set_aside(store.events(), list_name)
     found = report(votes, aside, seed=seed)
     if page:
         write_page(Path(page), "How far the votes can be trusted", file, tables(found), found["notes"])
-    if not as_json:
+    if not votes:
+        make_ui(as_json).say(f"there are no votes yet: people vote on the page (align collect serve {file})")
+    elif not as_json:
         print_tables(tables(found), found["notes"])
     return found
 

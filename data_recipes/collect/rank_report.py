@@ -59,10 +59,13 @@ def _of_group(group: dict[str, Any]) -> list[str]:
     if not group["finite"]:
         said.append(f"Within {', '.join(group['names'])} some run won all its votes against the rest (or lost all): how far"
                     " apart they are is decided by a small penalty, not by votes. More votes will tell.")
-    if group["flips"] is None:
+    if len(group["leaders"]) > 1:
+        said.append(f"Nobody is first: {' and '.join(group['leaders'])} are level.")
+    elif group["flips"] is None:
         said.append(f"No number of turned votes between them puts another run before {first}.")
     else:
-        said.append(f"{first} is first unless {group['flips']:,} votes had gone the other way.")
+        votes = "1 vote" if group["flips"] == 1 else f"{group['flips']:,} votes"
+        said.append(f"{first} is first; had {votes} gone the other way, it would not be.")
     if effect["low"] > 0 or effect["high"] < 0:
         word = "longer" if effect["value"] > 0 else "shorter"
         figures = f"{effect['value']:+.2f} [{effect['low']:+.2f}, {effect['high']:+.2f}]"

@@ -22,6 +22,7 @@ from data_recipes.intervals import LEVEL
 POINTS = 400 / math.log(10)
 RESAMPLES = 1000
 CHUNK_CELLS = 4_000_000  # draws x votes held at once
+LEVEL_POINTS = 1e-3  # ratings closer than that are the same: the fit is no more exact
 
 
 def battles_of(votes: Sequence[Vote]) -> tuple[Battles, Counter]:
@@ -120,14 +121,17 @@ def _rank_group(battles: Battles, part: list[int], anchor: str | None, seed: int
     fixed = inside.names.index(anchor) if anchor in inside.names else None
     plain, controlled = (_rated(inside, by_length, fixed, seed, resamples) for by_length in (False, True))
     order = np.argsort(-plain["rating_M"], kind="stable")
-    ranks_RM = 1 + (plain["drawn_RM"][:, None, :] > plain["drawn_RM"][:, :, None]).sum(axis=2)
-    first_M = (ranks_RM == 1).mean(axis=0)
+    leaders = [inside.names[run] for run in order if plain["rating_M"].max() - plain["rating_M"][run] < LEVEL_POINTS]
+    ranks_RM = 1 + (plain["drawn_RM"][:, None, :] > plain["drawn_RM"][:, :, None] + LEVEL_POINTS).sum(axis=2)
+    first_RM = ranks_RM == 1
+    first_M = (first_RM / first_RM.sum(axis=1, keepdims=True)).mean(axis=0)  # those level in a draw share its first place
     return {
         "names": [inside.names[run] for run in order],
+        "leaders": leaders,
         "finite": finite(inside),
         "tie": None if np.isinf(plain["eta"]) else plain["eta"],
         "length_effect": controlled["beta"],
-        "flips": flips(inside) if len(part) > 1 else None,
+        "flips": 0 if len(leaders) > 1 else flips(inside) if len(part) > 1 else None,
         "runs": [_run(inside, int(run), plain, controlled, ranks_RM, float(first_M[run])) for run in order],
     }
 

@@ -68,5 +68,11 @@ def test_wrong_use_is_refused_in_one_paragraph(file, tmp_path, capsys):
     empty = tmp_path / "empty.db"
     item = Item(({"role": "user", "content": "question"},), Answer("one"), Answer("two"))
     Store.create(empty, Plan((ListPlan("main", (item,)),), ("ana",))).close()
-    assert run(["collect", "stats", str(empty)]) == 2
+    assert run(["collect", "rank", str(empty)]) == 2
     assert "there are no votes yet" in capsys.readouterr().err
+    page = tmp_path / "empty.html"
+    assert run(["collect", "stats", str(empty), "--html", str(page)]) == 0 and page.exists()  # a statement, no fault
+    said = capsys.readouterr()
+    assert "there are no votes yet" in said.out + said.err and "undefined" not in said.out
+    assert run(["collect", "stats", str(empty), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["votes"] == {}

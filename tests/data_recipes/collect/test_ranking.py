@@ -202,6 +202,16 @@ def test_runs_that_were_never_compared_are_ranked_apart():
     assert len(tables(found)) == 3
 
 
+def test_in_a_dead_heat_nobody_is_first():
+    votes = [vote("ana", n, 1 if n % 2 else -1, sources=("sft", "dpo")) for n in range(20)]
+    found = ranking.rank(votes, resamples=200)
+    assert found["groups"][0]["leaders"] == ["dpo", "sft"] and found["groups"][0]["flips"] == 0
+    assert "Nobody is first: dpo and sft are level." in notes(found)
+    assert sum(run["first"] for run in found["runs"]) == pytest.approx(1)
+    one_more = ranking.rank([*votes, vote("ana", 20, 1, sources=("sft", "dpo"))], resamples=50)
+    assert "dpo is first; had 1 vote gone the other way, it would not be." in notes(one_more)
+
+
 def test_a_run_that_won_all_is_told():
     votes = [vote("ana", n, 1, sources=("sft", "dpo")) for n in range(20)]
     found = ranking.rank(votes, resamples=50)
