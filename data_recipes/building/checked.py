@@ -43,7 +43,7 @@ def mapping(value: Any, allowed: Allowed, place: Place) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise Refused(f"{place.key or 'a recipe'} is a mapping of settings", where=str(place),
-                      expected=f"keys out of {', '.join(allowed)}")
+                      expected=f"keys out of {', '.join(allowed)}" if allowed else "its name alone: it has no settings")
     for key in value:
         if key not in allowed:
             raise unknown(f"there is no key '{place.below(key).key}'", key, allowed, place.below(key))

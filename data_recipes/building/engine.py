@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,9 @@ def build(recipe: Recipe, output: Path, *, workers: int = 1, dry_run: bool = Fal
     output = Path(output)
     delivery.check_folder(output, recipe)
     hashes = _input_hashes(recipe)
+    if recipe.elsewhere:
+        say(f"not beside the recipe, so taken from the working directory: {', '.join(recipe.elsewhere)}")
+    fresh = not output.exists()
     if dry_run:
         return {"output": str(output), "state": "dry-run", "made": _dry_run(recipe, hashes, Stages(output / FOLDER), say)}
     with _lock(output / FOLDER):
@@ -46,6 +50,10 @@ def build(recipe: Recipe, output: Path, *, workers: int = 1, dry_run: bool = Fal
         pool = Workers(workers)
         try:
             return _Build(recipe, hashes, stages, pool, say).run(output, prune)
+        except BaseException:
+            if fresh and not stages.any():
+                shutil.rmtree(output)  # nothing in it is of use to the next build
+            raise
         finally:
             pool.close()
 

@@ -59,7 +59,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Recipe:
-    """See docs/data-recipes.md. pins: SHA-256 by path; a file that differs is refused. place: for errors."""
+    """See docs/data-recipes.md. pins: SHA-256 by path; a file that differs is refused. place: for errors.
+
+    elsewhere: paths that lead from the working directory to a file, and not from the recipe.
+    """
 
     name: str
     kind: str
@@ -69,6 +72,7 @@ class Recipe:
     outputs: dict[str, str]
     pins: dict[str, str]
     place: str
+    elsewhere: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as it could be written, with every default."""
@@ -86,10 +90,14 @@ def load(path: Path | str) -> Recipe:
     """Reads and checks a recipe.
 
     Raises:
-        Refused: not strict YAML, an unknown key, step or setting (with the nearest name), a value of the wrong type.
+        Refused: not strict YAML, an unknown key, step or setting (with the nearest name), a value of the wrong type, or a
+            file that is not there.
     """
+    from data_recipes.building.paths import located
+
     values, lines = strict_yaml.read_file(path)
-    return checked_recipe(values, Place(str(path), lines))
+    place = Place(str(path), lines)
+    return located(checked_recipe(values, place), place)
 
 
 def checked_recipe(values: dict, place: Place) -> Recipe:
@@ -163,8 +171,13 @@ def _outputs(value: Any, calls: list[Call], place: Place) -> dict[str, str]:
 
 
 def input_files(call: Call) -> list[str]:
-    """The files that a step reads: the settings annotated as `InputFiles`."""
-    return [path for name, item in call.step.settings().items() if _is_files(item) for path in call.settings[name]]
+    """The files that a step reads."""
+    return [path for name in input_settings(call.step) for path in call.settings[name]]
+
+
+def input_settings(step: Step) -> list[str]:
+    """The names of a step's settings that are annotated as `InputFiles`."""
+    return [name for name, item in step.settings().items() if _is_files(item)]
 
 
 def _is_files(item: inspect.Parameter) -> bool:

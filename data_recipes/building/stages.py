@@ -65,6 +65,10 @@ class Stages:
         whole = all(path.is_file() and files.sha256_file(path) == held for path, held in found)
         return stage if whole and stage.store.is_file() else None
 
+    def any(self) -> bool:
+        """Whether a stage was finished."""
+        return next(self.folder.glob(f"*/{ABOUT}"), None) is not None
+
     def open(self, name: str) -> Stage | None:
         """The stage in the folder of this name, unchecked; None where it was removed."""
         folder = self.folder / name

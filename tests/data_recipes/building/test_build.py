@@ -230,7 +230,9 @@ def test_a_second_build_of_a_folder_is_kept_out(tmp_path):
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"sources": {"a": {"path": "no.jsonl", "licence": "MIT"}}}, "there is no such file"),
+    ({"sources": {"a": {"path": "no.jsonl", "licence": "MIT"}}}, "there is no such file: no.jsonl, for the source 'a'"),
+    ({"sources": {"a": {"path": "no.jsonl", "licence": "MIT"}}}, "recipe.yaml:5"),
+    ({"sources": {"a": {"path": "made.jsonl", "licence": "MIT"}}, "steps": [{"shuffle": 3}]}, "its name alone"),
     ({"sources": {"a": {"path": "owner/name", "licence": "MIT"}}}, "names a hub data set"),
     ({"sources": {"a": {"path": "x.jsonl"}}}, "'licence' is missing"),
     ({"sources": {"a": {"path": "x.jsonl", "licence": " "}}}, "licence: none stated"),
@@ -265,6 +267,30 @@ def test_too_many_bad_rows_are_refused_with_their_places(tmp_path):
     with pytest.raises(Refused) as error:
         built(tmp_path, [*drawn(9), {"prompt": "only"}, {"prompt": "", "completion": "x"}], [])
     assert "made.jsonl:12" in str(error.value) and "max_rejected: 0.167" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_lead_from_the_recipe_and_only_then_from_the_working_directory(tmp_path, monkeypatch):
+    for name, word in (("team", "ours"), ("here", "theirs")):
+        write_jsonl(tmp_path / name / "train.jsonl", [{"prompt": "Whose?", "completion": f"It is {word}."}])
+    write_jsonl(tmp_path / "here" / "held.jsonl", [{"prompt": "What else?"}])
+    source = {"a": {"path": "train.jsonl", "licence": "MIT"}}
+    path = write_recipe(tmp_path / "team", [{"decontaminate": {"against": ["held.jsonl"]}}], sources=source)
+    monkeypatch.chdir(tmp_path / "here")
+    said = []
+    build(load(path), tmp_path / "out", say=said.append)
+    assert "It is ours." in (tmp_path / "out" / "train.jsonl").read_text(encoding="utf-8")
+    assert said[0] == "not beside the recipe, so taken from the working directory: held.jsonl"
+    build(load(tmp_path / "out" / "recipe.lock.yaml"), tmp_path / "again", say=said.append)
+    for name in ("train.jsonl", "ledger.jsonl", "recipe.lock.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    write_recipe(tmp_path / "here", [], sources={"a": {"path": "train.jsonl", "licence": "MIT"}})
+    build(load(Path("recipe.yaml")), Path("made"), say=said.append)
+    build(load(Path("made/recipe.lock.yaml")), Path("made again"), say=said.append)  # not from made/train.jsonl
+    assert Path("made again/train.jsonl").read_bytes() == Path("made/train.jsonl").read_bytes()
+    write_jsonl(tmp_path / "team" / "train.jsonl", [{"prompt": "Whose?", "completion": "Nobody's."}])
+    with pytest.raises(Refused, match="not the one the recipe was locked with"):
+        build(load(tmp_path / "out" / "recipe.lock.yaml"), tmp_path / "third", say=said.append)
 
 
 # ------------------------------------------------------------------------------------------------------------------ trace
