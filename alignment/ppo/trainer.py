@@ -164,24 +164,26 @@ class PPOTrainer(RolloutEngine):
         """Gradients of one micro-batch. DDP takes the mean over processes, so each gives its sum times their number."""
         batch = micro_batch(self.rollout.rows, rows, self.renderer.pad_id, self.accelerator.device)
         share = self.accelerator.num_processes / actions
+        if self.roles.own_critic:
+            return self._learn_apart(model, batch, share, warming=warming)
+        policy = self._policy_loss(model, batch) * share
+        loss = (policy * 0 if warming else policy) + self._value_loss(self._values_seen(batch), batch) * share
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _learn_apart(self, model, batch: MicroBatch, share: float, *, warming: bool) -> Tensor:
+        """The policy's backward, then that of the critic's own adapter. While the critic warms up the policy has none; but DDP
+        waits for every weight's gradient, so that among several processes it is made of zeros, and forgotten before the
+        update."""
         total = torch.zeros((), device=batch.ids_BT.device)
-        distributed = self.accelerator.num_processes > 1
-        joint = not self.roles.own_critic
-        if joint or not warming or distributed:
-            policy = self._policy_loss(model, batch) * share
-            if joint:
-                value = self._value_loss(self._values_seen(batch), batch) * share
-                policy, total = (policy * 0 if warming else policy) + value, total
-            elif warming:  # DDP waits for every weight's gradient: they are 0, and taken away before the update
-                policy = policy * 0
+        if not warming or self.accelerator.num_processes > 1:
+            policy = self._policy_loss(model, batch) * share * (0.0 if warming else 1.0)
             self.accelerator.backward(policy)
-            total = total + policy.detach()
-        if not joint:
-            with self.roles.acting(CRITIC):
-                value = self._value_loss(self._values(CRITIC, batch), batch) * share
-                self.accelerator.backward(value)
-            total = total + value.detach()
-        return total
+            total = policy.detach()
+        with self.roles.acting(CRITIC):
+            value = self._value_loss(self._values(CRITIC, batch), batch) * share
+            self.accelerator.backward(value)
+        return total + value.detach()
 
     def _policy_loss(self, model, batch: MicroBatch) -> Tensor:
         """Clipped surrogate, KL in the loss where it was asked for, entropy bonus; a sum over actions."""
@@ -214,6 +216,7 @@ class PPOTrainer(RolloutEngine):
         """Keeps the trunk's hidden states of the last pass, before the label head's hook makes them compact."""
         if self.roles.own_critic:
             return
+
         def keep(module, args, output):
             self.hidden_BTH = output.last_hidden_state
 
