@@ -42,8 +42,9 @@ def mapping(value: Any, allowed: Allowed, place: Place) -> dict[str, Any]:
         Refused: no mapping, an unknown or a missing key, or a value of another type.
     """
     if not isinstance(value, dict):
-        raise Refused(f"{place.key or 'a recipe'} is a mapping of settings", where=str(place),
-                      expected=f"keys out of {', '.join(allowed)}" if allowed else "its name alone: it has no settings")
+        what = "is a mapping of settings" if allowed else "takes no settings"
+        raise Refused(f"{place.key or 'a recipe'} {what}", where=str(place),
+                      expected=f"keys out of {', '.join(allowed)}" if allowed else "its name alone")
     for key in value:
         if key not in allowed:
             raise unknown(f"there is no key '{place.below(key).key}'", key, allowed, place.below(key))
