@@ -164,6 +164,10 @@ def test_a_kill_loses_no_answer_and_nothing_is_asked_twice(seeds, tmp_path):
     assert max(server.answered.values()) <= 2  # two paraphrases of a prompt differ by their seed alone
 
 
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_waits_for_what_is_on_its_way(number, code, seeds, tmp_path):
     output, flying, free = tmp_path / "a.jsonl", threading.Semaphore(0), threading.Event()
@@ -176,7 +180,8 @@ def test_an_interrupt_waits_for_what_is_on_its_way(number, code, seeds, tmp_path
     with serving(reply) as (url, server):
         command = [sys.executable, "-m", "alignment", "data", "augment", "paraphrase", "--data", str(seeds), "--generator", url,
                    "--output", str(output), "--concurrency", "3"]
-        child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        # a shell's background jobs ignore SIGINT, and children inherit that
+        child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
         for _ in range(3):
             assert flying.acquire(timeout=60)
         child.send_signal(number)
