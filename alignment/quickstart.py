@@ -69,85 +69,27 @@ def quickstart(output: Path, *, seed: int, ui) -> dict:
 def commands(output: Path, seed: int) -> list[list[str]]:
     """The lines of the chain, as they could be typed."""
     data, runs = output / "data", output / "runs"
-    base, sft, reward, dpo, ppo = toy_base(), runs / "sft", runs / "reward", runs / "dpo", runs / "ppo"
+    sft, reward, dpo, ppo = (runs / name for name in ("sft", "reward", "dpo", "ppo"))
 
     def train(stage: str, model: Path, rows: str, run: Path, *more: str) -> list[str]:
-        return [
-            "align",
-            stage,
-            "--config",
-            f"configs/{stage}/quickstart.yaml",
-            "--model",
-            str(model),
-            "--data",
-            str(data / rows),
-            "--output",
-            str(run),
-            "--seed",
-            str(seed),
-            *more,
-        ]
+        line = ["align", stage, "--config", f"configs/{stage}/quickstart.yaml", "--model", str(model)]
+        return [*line, "--data", str(data / rows), "--output", str(run), "--seed", str(seed), *more]
 
+    def measure(models: list[Path], rows: str, name: str, batch: int, *more: str) -> list[str]:
+        line = ["align", "eval", *map(str, models), *more, "--data", str(data / rows)]
+        return [*line, "--batch-size", str(batch), "--output", str(output / name)]
+
+    answers, judged, held = ["--max-new-tokens", str(TOKENS)], ["--reward", JUDGE], "requests_heldout.jsonl"
+    distance = ["--limit", str(DISTANCE_ROWS), "--kl-from", str(sft), "--reward", str(reward)]
     return [
         ["python", "-m", "data_recipes.toy", "--output", str(data), "--seed", str(seed)],
-        train("sft", base, "demonstrations.jsonl", sft),
+        train("sft", toy_base(), "demonstrations.jsonl", sft),
         train("reward", sft, "pairs.jsonl", reward),
         train("dpo", sft, "pairs.jsonl", dpo),
         train("ppo", sft, "requests.jsonl", ppo, "--reward", str(reward)),
-        [
-            "align",
-            "eval",
-            str(sft),
-            str(dpo),
-            str(ppo),
-            "--base",
-            "--data",
-            str(data / "requests_heldout.jsonl"),
-            "--reward",
-            RIGHT,
-            "--reward",
-            JUDGE,
-            "--max-new-tokens",
-            str(TOKENS),
-            "--batch-size",
-            "100",
-            "--output",
-            str(output / "eval-policies"),
-        ],
-        [
-            "align",
-            "eval",
-            str(sft),
-            str(dpo),
-            str(ppo),
-            "--data",
-            str(data / "requests_heldout.jsonl"),
-            "--limit",
-            str(DISTANCE_ROWS),
-            "--reward",
-            str(reward),
-            "--reward",
-            JUDGE,
-            "--kl-from",
-            str(sft),
-            "--max-new-tokens",
-            str(TOKENS),
-            "--batch-size",
-            "100",
-            "--output",
-            str(output / "eval-distance"),
-        ],
-        [
-            "align",
-            "eval",
-            str(reward),
-            "--data",
-            str(data / "pairs_heldout.jsonl"),
-            "--batch-size",
-            "64",
-            "--output",
-            str(output / "eval-reward"),
-        ],
+        measure([sft, dpo, ppo], held, "eval-policies", 100, "--base", "--reward", RIGHT, *judged, *answers),
+        measure([sft, dpo, ppo], held, "eval-distance", 100, *distance, *judged, *answers),
+        measure([reward], "pairs_heldout.jsonl", "eval-reward", 64),
     ]
 
 
