@@ -9,21 +9,7 @@ import pytest
 
 from data_recipes.collect.model import Entry
 from tests.data_recipes.collect import web_world as world
-from tests.data_recipes.collect.web_world import ORIGIN, URL, fields, signed_in, vote
-
-JSON = {**ORIGIN, "accept": "application/json"}
-
-
-@pytest.fixture
-def store(tmp_path):
-    with world.collection(tmp_path / "votes.db") as made:
-        yield made
-
-
-@pytest.fixture
-def ana(store):
-    return signed_in(store, "ana")
-
+from tests.data_recipes.collect.web_world import JSON, ORIGIN, URL, fields, signed_in, vote
 
 # --------------------------------------------------------------------------------------------------------- coming in
 

@@ -15,6 +15,7 @@ from data_recipes.collect.web.settings import plan as plan_settings
 
 URL = "http://127.0.0.1:8765"
 ORIGIN = {"origin": URL}
+JSON = {**ORIGIN, "accept": "application/json"}
 
 
 def item(number: int, *, prompt: str = "", first: str = "", second: str = "", **other) -> Item:
