@@ -10,6 +10,6 @@ wrong kind with what was expected, each with the place where it stands. Nothing 
 from alignment.config.defaults import STAGES
 from alignment.config.describe import describe, schema
 from alignment.config.loading import FLAGS, load
-from alignment.config.sections import DpoConfig, RewardConfig, SftConfig, StageConfig
+from alignment.config.stages import DpoConfig, RewardConfig, SftConfig, StageConfig
 
 __all__ = ["FLAGS", "STAGES", "DpoConfig", "RewardConfig", "SftConfig", "StageConfig", "describe", "load", "schema"]

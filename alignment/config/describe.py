@@ -6,7 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from alignment.config import defaults
-from alignment.config.sections import CONFIGS, StageConfig
+from alignment.config.stages import CONFIGS, StageConfig
 
 PLAIN = {
     "integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text", "null": "null",

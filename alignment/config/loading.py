@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from alignment.config import defaults, presets, trainer
 from alignment.config.describe import expected_of, keys_of
 from alignment.config.names import meant, nearest
-from alignment.config.sections import CONFIGS, StageConfig
+from alignment.config.stages import CONFIGS, StageConfig
 from data_recipes import strict_yaml
 from data_recipes.errors import Refused
 
