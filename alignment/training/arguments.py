@@ -10,13 +10,9 @@ from alignment.session import Session, total_steps
 def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> dict:
     """Keyword arguments that every stage's TRL config gets; the user's `trainer:` section may not name them."""
     config, training = session.config, session.config.training
-    evaluation = {"eval_strategy": "no"}
-    if len(held_out):
-        evaluation = (
-            {"eval_strategy": "epoch"}
-            if training.eval_every is None
-            else {"eval_strategy": "steps", "eval_steps": training.eval_every}
-        )
+    evaluation = {"eval_strategy": "no"}  # or at each epoch's end: see EpochCallback
+    if len(held_out) and training.eval_every is not None:
+        evaluation = {"eval_strategy": "steps", "eval_steps": training.eval_every}
     return {
         **owned_of(session, plan, None if config.trainer.get("packing") else total_steps(session, len(train))),
         "max_steps": training.max_steps or -1,

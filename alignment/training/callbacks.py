@@ -24,10 +24,18 @@ UNLOGGED = {"total_flos", "train_runtime", "train_samples_per_second", "train_st
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the sampler its epoch. accelerate's loaders do not always hand `set_epoch` on to a sampler."""
+    """Tells the sampler its epoch. accelerate's loaders do not always hand `set_epoch` on to a sampler.
 
-    def __init__(self, order, steps_per_epoch: int) -> None:
-        self.order, self.steps_per_epoch = order, steps_per_epoch
+    evaluate: evaluate at each epoch's end. The Trainer's own way does so after the step's checkpoint was written, so that a
+    run that is stopped between the two loses an evaluation.
+    """
+
+    def __init__(self, order, steps_per_epoch: int, *, evaluate: bool = False) -> None:
+        self.order, self.steps_per_epoch, self.evaluate = order, steps_per_epoch, evaluate
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.evaluate and (state.global_step % self.steps_per_epoch == 0 or state.global_step >= state.max_steps):
+            control.should_evaluate = True
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.order.epoch = state.global_step // self.steps_per_epoch
@@ -87,11 +95,14 @@ class SignalCallback(TrainerCallback):
 class SealCallback(TrainerCallback):
     """Seals each checkpoint, then removes the oldest. The Trainer's own rotation runs before the seal and stays off.
 
-    The seal holds the loss on the first rows; on resume it is computed again, and how far off it is, is said.
+    The seal holds the loss on the first rows; on resume it is computed again, and how far off it is, is said. `also` gives
+    what else has to be known when the run continues.
     """
 
-    def __init__(self, trainer, keep: int, restored: dict, say: Callable[[str], None]) -> None:
-        self.trainer, self.keep, self.restored, self.say = trainer, keep, restored, say
+    def __init__(
+        self, trainer, keep: int, restored: dict, say: Callable[[str], None], also: Callable[[], dict] = dict
+    ) -> None:
+        self.trainer, self.keep, self.restored, self.say, self.also = trainer, keep, restored, say, also
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.trainer._total_train_tokens = self.restored.get("tokens", 0)  # TRL starts again at 0
@@ -103,7 +114,7 @@ class SealCallback(TrainerCallback):
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
-            counters = {"tokens": self.trainer._total_train_tokens, "first_rows_loss": loss}
+            counters = {"tokens": self.trainer._total_train_tokens, "first_rows_loss": loss, **self.also()}
             seal(folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", counters)
             rotate(folder, self.keep)
         self.trainer.accelerator.wait_for_everyone()

@@ -15,6 +15,7 @@ from data_recipes.files import sha256_file, sync_file, sync_folder, write_json, 
 
 SEAL = "align_checkpoint.json"
 PREFIX = "checkpoint-"
+BEST = "best-"  # the weights of the best evaluation, beside the checkpoints
 UNUSABLE = ".unusable"
 LESS = "smaller.json"  # what a process that ran out of memory asks all processes to go on with
 
@@ -70,13 +71,29 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[str]]:
 
 def rotate(folder: Path, keep: int) -> None:
     """Removes all but the newest `keep` sealed checkpoints (one at least), and what was unusable once a newer one is sealed."""
-    sealed = sorted((path for path in _checkpoints(folder) if (path / SEAL).is_file()), key=step_of)
-    for path in sealed[: -max(keep, 1)]:
+    whole = sealed(folder)
+    for path in whole[: -max(keep, 1)]:
         (path / SEAL).unlink()  # first, so that a kill half-way leaves nothing that looks complete
         shutil.rmtree(path)
-    if sealed:
+    if whole:
         for path in folder.glob(f"{PREFIX}*{UNUSABLE}"):
             shutil.rmtree(path)
+
+
+def sealed(folder: Path) -> list[Path]:
+    """The checkpoints that have a seal, the oldest first; whether its hashes hold is `problem`'s to say."""
+    return sorted((path for path in _checkpoints(folder) if (path / SEAL).is_file()), key=step_of)
+
+
+def best_folder(folder: Path, step: int) -> Path:
+    """Where the weights of the evaluation at `step` are kept."""
+    return folder / f"{BEST}{step}"
+
+
+def forget_best(folder: Path) -> None:
+    """Removes the best weights once they are the run's result."""
+    for path in folder.glob(BEST + "*"):
+        shutil.rmtree(path)
 
 
 def ask_for_less(folder: Path, plan: dict) -> None:
@@ -104,8 +121,8 @@ def counters(folder: Path) -> dict:
 
 
 def step_of(folder: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(folder.name.removeprefix(PREFIX).removesuffix(UNUSABLE))
+    """The step at the end of a checkpoint's name."""
+    return int(folder.name.removesuffix(UNUSABLE).rpartition("-")[2])
 
 
 def cut_metrics(file: Path, step: int) -> None:

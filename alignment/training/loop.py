@@ -14,6 +14,7 @@ from alignment.data import Rendered
 from alignment.hardware import Plan, apply, half_micro_batch
 from alignment.session import Session, facts, steps_per_epoch, total_steps
 from alignment.training import processes
+from alignment.training.best import BestCallback, Watch
 from alignment.training.callbacks import EpochCallback, FiniteCallback, MetricsCallback, SealCallback, SignalCallback
 from alignment.training.checkpoints import ask_for_less, counters, cut_metrics, newest_complete, step_of
 from alignment.training.order import EpochOrder
@@ -21,8 +22,10 @@ from alignment.training.order import EpochOrder
 RETRIES = 3  # after an out-of-memory
 
 
-def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], object]):
+def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], object], watch: Watch | None = None):
     """Trains with `build(plan) -> trainer` until it is done; continues from the newest sealed checkpoint.
+
+    watch: what decides on held-out rows when to stop and which weights are kept; None for a stage that decides by itself.
 
     An out-of-memory goes on from there with half the micro-batch and twice the accumulation, at most three times: redoing
     a step inside the Trainer is not sound, since a partial backward pass has already left its mark on the gradients.
@@ -37,7 +40,7 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
         trainer = None
         try:
             trainer = build(plan)
-            return _train(session, trainer, train)
+            return _train(session, trainer, train, watch)
         except torch.OutOfMemoryError as error:
             if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:
                 raise _too_large(plan, job.run.checkpoints) from error
@@ -64,7 +67,7 @@ def _too_large(plan: Plan, checkpoints: Path) -> Failed:
     return Failed(f"out of memory at {plan.micro_batch} rows", where="hardware.micro_batch", do=do)
 
 
-def _train(session: Session, trainer, train: Rendered):
+def _train(session: Session, trainer, train: Rendered, watch: Watch | None):
     job, config = session.job, session.config
     checkpoint, notes = processes.first_decides(lambda: newest_complete(job.run.checkpoints))
     for note in notes:
@@ -77,18 +80,23 @@ def _train(session: Session, trainer, train: Rendered):
         job.ui.say(f"continuing after step {start}")
     ordering = [] if trainer.own_clock else [_ordered(session, trainer)]
     total = trainer.args.max_steps if trainer.args.max_steps > 0 else total_steps(session, len(trainer.train_dataset))
+    restored = counters(checkpoint) if checkpoint else {}
+    best = BestCallback(trainer, watch or Watch(), job.run.checkpoints, restored.get("watch") or {})
     with job.ui.steps(total, start) as steps, job.signals.at_step_end():
         for callback in (
             *ordering,
             FiniteCallback(trainer, job.run.metrics_file, train.names),
             SignalCallback(job.signals),
-            SealCallback(trainer, config.training.keep_checkpoints, counters(checkpoint) if checkpoint else {}, job.ui.say),
+            SealCallback(trainer, config.training.keep_checkpoints, restored, job.ui.say, lambda: {"watch": best.state()}),
+            *([best] if watch else []),
             MetricsCallback(job.run.metrics_file, steps),
         ):
             trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < trainer.state.max_steps:
+    if trainer.state.global_step < trainer.state.max_steps and not best.standing.stopped:
         job.signals.raise_if_received(where=str(job.run.path), do="The same command continues after the last step.")
+    if watch:
+        job.run.manifest["kept"] = best.finish(job.ui.say)
     return trainer
 
 
@@ -103,7 +111,8 @@ def _ordered(session: Session, trainer) -> EpochCallback:
     trainer.order = EpochOrder(
         lengths, batch=training.batch_size, seed=training.seed, grouped=training.group_by_length
     )
-    return EpochCallback(trainer.order, steps_per_epoch(session, len(lengths)))
+    at_epoch_ends = trainer.eval_dataset is not None and training.eval_every is None
+    return EpochCallback(trainer.order, steps_per_epoch(session, len(lengths)), evaluate=at_epoch_ends)
 
 
 def row_lengths(dataset) -> list[int]:
