@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data_recipes.conll import iter_conll
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
 from data_recipes.strict_json import StrictDecoder, check_values, decode_object
@@ -25,7 +26,7 @@ BOM = b"\xef\xbb\xbf"
 LIST_HINT = "; a file that is one JSON list must have a name in .json"
 SPACE = " \t\r\n"
 SUFFIXES = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".json": "JSON", ".csv": "CSV", ".tsv": "TSV",
-            ".parquet": "Parquet"}
+            ".parquet": "Parquet", ".conll": "CoNLL", ".bio": "CoNLL", ".iob2": "CoNLL"}
 OTHER_SUFFIXES = (".txt", ".zip", ".zst", ".bz2", ".xz", ".xlsx", ".yaml", ".yml", ".arrow", ".pkl")
 
 Rows = Iterator[tuple[str, "dict | BadRow"]]
@@ -35,7 +36,7 @@ def iter_rows(path: Path | str, notes: list[str] | None = None, columns: tuple[s
     """Streams a file's rows as ("file:line", row or BadRow). Parquet counts rows in place of lines.
 
     Args:
-        path: JSON lines, a JSON list, CSV, TSV or Parquet; all but the last also compressed by gzip.
+        path: JSON lines, a JSON list, CSV, TSV, CoNLL or Parquet; all but the last also compressed by gzip.
         notes: receives what is worth saying about the file, once it was read to its end.
         columns: names for a CSV or TSV table whose first line is a row already.
 
@@ -51,7 +52,7 @@ def iter_rows(path: Path | str, notes: list[str] | None = None, columns: tuple[s
 
         yield from iter_parquet(path, notes)
         return
-    read = {"JSON lines": _json_lines, "JSON": _json}.get(kind)
+    read = {"JSON lines": _json_lines, "JSON": _json, "CoNLL": iter_conll}.get(kind)
     try:
         with _open(path) as file:
             yield from read(file, path, notes) if read else _table(file, path, notes, columns)

@@ -21,7 +21,7 @@ from data_recipes.formats import Fields, Format, Gathered, Part, PassedOver
 from data_recipes.ledger import Ledger, write_rejected
 from data_recipes.origins import Origin, resolve
 from data_recipes.raw_rows import iter_rows
-from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Record, Text, Unpaired
+from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Record, Tagged, Text, Unpaired
 
 __all__ = ["Ledger", "Reading", "Rows", "first_rows", "iter_rows", "read", "stream", "write_rejected"]
 
@@ -100,7 +100,7 @@ def read(source: str | Path | Iterable[str | Path], kind: str, *, format: str = 
     Args:
         source: a path (JSON lines, JSON, CSV, TSV, Parquet; gzip of the text ones), a hub data set
             `owner/name[:split]`, or a list of these.
-        kind: one of `formats.KINDS`.
+        kind: one of `formats.FORMATS`.
         format: a name from `formats.names(kind)`, or "auto": each source's format is told from its first rows.
         max_rejected: the share of bad rows that `ledger.check()` lets pass where it is given none.
 
@@ -122,8 +122,8 @@ def stream(source: str | Path | Iterable[str | Path] | Origin, kind: str, ledger
     Only formats that join rows (HelpSteer, messages of trees) and .json files hold a file in memory.
     """
     how = how or Reading()
-    if kind not in formats.KINDS:
-        raise ValueError(f"kind must be one of {', '.join(formats.KINDS)}, not {kind!r}")
+    if kind not in formats.FORMATS:
+        raise ValueError(f"kind must be one of {', '.join(formats.FORMATS)}, not {kind!r}")
     if how.format != "auto":
         formats.by_name(how.format, kind)
     origins = [source] if isinstance(source, Origin) else resolve(source)
@@ -206,6 +206,8 @@ def _key(record: Record) -> int:
         return hash((_content(record.prompt + record.completion), record.label))
     if isinstance(record, Labelled):
         return hash((record.text, record.pair, record.label))
+    if isinstance(record, Tagged):
+        return hash((record.words, record.tags))
     return hash(_content(record.messages))
 
 

@@ -180,7 +180,33 @@ class Labelled:
             _check_class("label", self.label)
 
 
-Record = Text | Demonstration | Comparison | Prompt | Unpaired | Labelled
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """Words of a text with a label each.
+
+    words: as the file has them, or cut by `tagging.words_of`. tags: as many, each a name or a whole number.
+    text: the text in which the words lie. places: (first character, one past the last) of each word in it.
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str | int, ...]
+    text: str
+    places: tuple[tuple[int, int], ...]
+    where: str = ""
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.words:
+            raise BadRow("empty-text", "there are no words")
+        if len(self.words) != len(self.tags):
+            raise BadRow("wrong-tags", f"{len(self.words)} words have {len(self.tags)} tags")
+        for word in self.words:
+            check_text("each of the words", word)
+        for tag in self.tags:
+            _check_class("each of the tags", tag)
+
+
+Record = Text | Demonstration | Comparison | Prompt | Unpaired | Labelled | Tagged
 
 
 def check_order(messages: tuple[Message, ...]) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from data_recipes import files
-from data_recipes.records import Comparison, Labelled, Record, Text, Unpaired
+from data_recipes.records import Comparison, Labelled, Record, Tagged, Text, Unpaired
 
 SCALE = 1 << 64
 TRAIN = "train"
@@ -54,6 +54,28 @@ def assign(keys: set[str], shares: Mapping[str, float], seed: int) -> dict[str, 
             given = [key for key in ordered if parts[key] == donor]
             parts[given[-1] if part == TRAIN else given[0]] = part
     return parts
+
+
+def stratified(records: Sequence[Record], strata: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Splits rows into places (train, held out) so that each stratum gives its share; the same text is on one side only.
+
+    Args:
+        strata: of each row, its class say; a text that lies in several counts in that of its first row.
+        share: of the texts of each stratum to hold out; from two texts on, each stratum is on both sides.
+
+    Raises:
+        ValueError: a share outside of [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share must be at least 0 and below 1, not {share}")
+    keys = [prompt_key(record) for record in records]
+    first = {key: stratum for key, stratum in zip(reversed(keys), reversed(strata), strict=True)}
+    held: set[str] = set()
+    for stratum in sorted(set(first.values())):
+        inside = sorted((files.sha256_text(f"{seed}:{key}"), key) for key in first if first[key] == stratum)
+        count = min(max(1, round(share * len(inside))), len(inside) - 1) if share else 0
+        held.update(key for _, key in inside[:count])
+    return ([at for at, key in enumerate(keys) if key not in held], [at for at, key in enumerate(keys) if key in held])
 
 
 def joined(groups: Iterable[Iterable[str]]) -> dict[str, str]:
@@ -104,7 +126,7 @@ def _part(drawn: float, shares: Mapping[str, float]) -> str:
 
 def _opening(record: Record) -> list[tuple[str, str]]:
     """(role, text) of all that stands before the assistant's first turn."""
-    if isinstance(record, (Text, Labelled)):
+    if isinstance(record, (Text, Labelled, Tagged)):
         second = record.pair if isinstance(record, Labelled) else None
         return [("text", text) for text in (record.text, second) if text]
     messages = record.prompt if isinstance(record, (Comparison, Unpaired)) else record.messages

@@ -1,4 +1,4 @@
-"""Is a reward model as sure as it is right? And the scale of its scores. Only numpy."""
+"""Is a model as sure as it is right? What makes it so, and the scale of a reward model's scores. Only numpy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from data_recipes.intervals import wilson
 
 BINS = 10
+LARGEST_TEMPERATURE = 20.0  # and its inverse the smallest; rows that are all right, or all wrong, have no best one within
+GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 
 
 def sigmoid(x) -> np.ndarray:
@@ -67,6 +69,35 @@ def _bin(start: float, stop: float, confidence_N, correct_N) -> dict:
         "low": share.low,
         "high": share.high,
     }
+
+
+def log_loss(logits_NC, truth_N, temperature: float = 1.0) -> float:
+    """Mean of -log softmax(logits / T)[truth] in float64. logits_NC: shape (N, C), truth_N: places of the true classes."""
+    scaled_NC = np.asarray(logits_NC, dtype=np.float64) / temperature
+    assert scaled_NC.ndim == 2 and len(truth_N) == len(scaled_NC), scaled_NC.shape
+    shifted_NC = scaled_NC - scaled_NC.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(shifted_NC).sum(axis=1)) - shifted_NC[np.arange(len(shifted_NC)), truth_N]).mean())
+
+
+def fit_temperature(logits_NC, truth_N, *, tolerance: float = 1e-6) -> float:
+    """The T that makes the log loss of softmax(logits / T) least, by golden section over log T in float64.
+
+    Guo et al., arXiv 1706.04599, section 4.2. The loss is convex in 1 / T, so that it has one valley in log T too. A yes-or-no
+    logit z is the pair (0, z).
+    """
+    low, high = -np.log(LARGEST_TEMPERATURE), np.log(LARGEST_TEMPERATURE)
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = (log_loss(logits_NC, truth_N, float(np.exp(place))) for place in (left, right))
+    while high - low > tolerance:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = log_loss(logits_NC, truth_N, float(np.exp(left)))
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = log_loss(logits_NC, truth_N, float(np.exp(right)))
+    return float(np.exp((low + high) / 2))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from data_recipes.formats.judged import TABLES, UNPAIRED
 from data_recipes.formats.pairs import PAIRS
 from data_recipes.formats.prompts import PROMPTS
 from data_recipes.formats.ranked import RANKED_PAIRS
+from data_recipes.formats.tagged import TAGGED
 from data_recipes.formats.trees import THREADS, TREE_PAIRS
 from data_recipes.records import BadRow
 
@@ -25,6 +26,7 @@ FORMATS: dict[str, tuple[Format, ...]] = {
     "prompts": PROMPTS,
     "unpaired": UNPAIRED,
     "labelled": TABLES,
+    "tagged": TAGGED,  # read where labels of words are asked for by name, never told from the rows
 }
 
 
