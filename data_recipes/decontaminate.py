@@ -85,14 +85,14 @@ class Index:
 
 def overlaps(text: str, index: Index) -> list[Span]:
     """The items of which a text covers at least `index.share`, the most covered first."""
-    found = list(near.WORD.finditer(text))
-    words = [normalize("NFKC", match.group()).casefold() for match in found]
+    words = _words(text)
     if len(words) < index.ngram:
         return [Span(index.items[number], 0, len(text), 1.0, text) for number in index.short.get(" ".join(words), ())]
     ids = np.array([index.vocabulary.get(word, UNKNOWN) for word in words])
     mine, theirs = _common(ids, index)
-    spans = []
-    for number in _enough(theirs, index):
+    numbers, spans = _enough(theirs, index), []
+    found = list(near.WORD.finditer(text)) if numbers else []
+    for number in numbers:
         of_item = index.owners[theirs] == number
         share = _covered_share(index.places[theirs[of_item]], number, index)
         if share >= index.share and (share > HALF or share * index.counted[number] >= FEWEST):
@@ -100,6 +100,13 @@ def overlaps(text: str, index: Index) -> list[Span]:
             end = found[mine[of_item].max() + index.ngram - 1].end()
             spans.append(Span(index.items[number], start, end, share, text[start:end]))
     return sorted(spans, key=lambda span: -span.share)
+
+
+def _words(text: str) -> list[str]:
+    """A text's words, one for each match of `near.WORD` in it: levelling the whole text first could part them otherwise."""
+    if text.isascii():
+        return near.WORD.findall(text.lower())
+    return [normalize("NFKC", word).casefold() for word in near.WORD.findall(text)]
 
 
 def _enough(theirs: np.ndarray, index: Index) -> list[int]:
@@ -116,8 +123,8 @@ def _enough(theirs: np.ndarray, index: Index) -> list[int]:
 
 def _common(ids: np.ndarray, index: Index) -> tuple[np.ndarray, np.ndarray]:
     """Common n-grams as pairs (place in the text, place in the index)."""
-    known = np.lib.stride_tricks.sliding_window_view(ids != UNKNOWN, index.ngram).all(axis=1)
-    places = np.flatnonzero(known)
+    unknown = np.concatenate([[0], np.cumsum(ids == UNKNOWN)])
+    places = np.flatnonzero(unknown[index.ngram:] == unknown[:-index.ngram])
     if not len(places) or not len(index.hashes):
         return places[:0], places[:0]
     grams = ngrams(ids, index.ngram)[places]
@@ -138,11 +145,11 @@ def _covered_share(places: np.ndarray, number: int, index: Index) -> float:
 
 def ngrams(ids: np.ndarray, size: int) -> np.ndarray:
     """Hashes of each `size` whole numbers in a row, uint64 (N - size + 1,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(ids.astype(np.uint64) + np.uint64(1), size)
-    hashes = np.zeros(len(windows), np.uint64)
+    numbers, count = ids.astype(np.uint64) + np.uint64(1), len(ids) - size + 1
+    hashes = np.zeros(count, np.uint64)
     with np.errstate(over="ignore"):
         for column in range(size):
-            hashes = (hashes ^ windows[:, column]) * BASE
+            hashes = (hashes ^ numbers[column:column + count]) * BASE
             hashes ^= hashes >> np.uint64(31)
     return hashes
 

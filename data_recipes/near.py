@@ -51,9 +51,7 @@ def shingles(text: str) -> np.ndarray:
 def signature(text_or_shingles: str | np.ndarray) -> np.ndarray:
     """The MinHash signature, uint32 (PERMUTATIONS,). Equal in every process and on every machine."""
     held = shingles(text_or_shingles) if isinstance(text_or_shingles, str) else text_or_shingles
-    made = _blank().copy()
-    made.update_batch(held)
-    return made.hashvalues
+    return _minhash(held).hashvalues
 
 
 def bands(signature_K: np.ndarray) -> list[bytes]:
@@ -161,7 +159,7 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> Iterator[t
 
 @lru_cache(maxsize=1)
 def _blank():
-    """An empty MinHash whose permutations are drawn once. The shingles are hashes already, hence `hashfunc=int`."""
+    """A MinHash whose permutations are drawn once. The shingles are hashes already, hence `hashfunc=int`."""
     from datasketch import MinHash
 
     return MinHash(num_perm=PERMUTATIONS, seed=SEED, hashfunc=int, scheme=SCHEME)
@@ -169,6 +167,12 @@ def _blank():
 
 def _prepared(text: str) -> tuple[np.ndarray, Any]:
     held = shingles(text)
-    made = _blank().copy()
-    made.update_batch(held)
-    return held, made
+    return held, _minhash(held).copy()
+
+
+def _minhash(held: np.ndarray) -> Any:
+    """The MinHash of shingles, until the next call: one object for all, since a new one checks its permutations anew."""
+    made = _blank()
+    made.clear()
+    made.update_batch(held.tolist())
+    return made

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from data_recipes.token_patterns import TOKEN_PATTERNS
+from data_recipes.token_patterns import BEGINNINGS, TOKEN_PATTERNS
 
 KINDS = ("mail", "phone", "card", "iban", "key")
 REGIONS = ("US", "GB", "DE", "FR")  # whose national numbers are looked for; international ones (+...) always are
@@ -108,6 +108,8 @@ def _covered(span: Span, found: list[Span]) -> bool:
 
 
 def _keys(text: str) -> Iterator[Span]:
+    if not any(beginning in text for beginning in BEGINNINGS):
+        return
     for found in KEYS.finditer(text):
         block = KEY_BLOCK.match(text, found.start())
         yield Span(found.start(), block.end() if block else found.end(), "key")

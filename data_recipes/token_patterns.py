@@ -16,3 +16,6 @@ TOKEN_PATTERNS: dict[str, str] = {
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
     "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
 }
+# One of these stands in whatever the patterns match: ten look-ups of a fixed text are much quicker than one pattern of nine.
+BEGINNINGS = ("hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "AKIA", "ASIA", "AIza", "xox",
+              "eyJ", "-----BEGIN ")

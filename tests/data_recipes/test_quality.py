@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from data_recipes.audit import answers
 from data_recipes.languages import known, language
 from data_recipes.quality import RULES
 
@@ -24,6 +27,21 @@ BROKEN = {
 def test_a_rule_says_what_it_found_and_passes_sound_answers(name):
     assert RULES[name](BROKEN[name])
     assert [text for text in SOUND if RULES[name](text)] == []
+
+
+def test_the_quick_look_for_loops_overlooks_none():
+    rng, found = random.Random(0), 0
+    for _ in range(4000):
+        phrase = rng.choices("ab12", k=rng.randint(1, 14))
+        words = [phrase[at % len(phrase)] if rng.random() < 0.93 else rng.choice("abc") for at in range(rng.randint(5, 60))]
+        text = "".join(words) + rng.choice(["", "xyz" * 9, "abcd" * 10])
+        if answers._loop_size(words):
+            assert answers._words_may_loop(words)
+            found += 1
+        if answers.LETTER_LOOP.search(text):
+            assert answers._letters_may_loop(text)
+            found += 1
+    assert found > 1000
 
 
 def test_languages():
