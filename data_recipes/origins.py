@@ -57,8 +57,11 @@ class Origin:
         self._sha256 = digest.hexdigest()
 
 
-def check_renamed(origins: Iterable[Origin], names: Iterable[str]) -> None:
+def check_renamed(origins: Iterable[Origin], names: Iterable[str], where: str = "--rename or --drop") -> None:
     """That each column which was to be renamed or left out is in some row, once all of them were read.
+
+    Args:
+        where: what named the columns, for the error.
 
     Raises:
         Refused: no row has it; with the nearest name.
@@ -67,7 +70,7 @@ def check_renamed(origins: Iterable[Origin], names: Iterable[str]) -> None:
     for name in names:
         if columns and name not in columns:
             near = get_close_matches(name, columns, n=1)
-            raise Refused(f"no row has the column '{name}'", where="--rename or --drop", expected=", ".join(columns),
+            raise Refused(f"no row has the column '{name}'", where=where, expected=", ".join(columns),
                           do=f"Did you mean {near[0]}?" if near else "")
 
 

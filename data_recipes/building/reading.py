@@ -17,7 +17,7 @@ from data_recipes.building.steps.base import Event
 from data_recipes.building.table import Rows, write_store
 from data_recipes.errors import Refused
 from data_recipes.formats import Fields, PassedOver
-from data_recipes.origins import Origin, resolve
+from data_recipes.origins import Origin, check_renamed, resolve
 from data_recipes.readers import first_rows
 from data_recipes.records import BadRow
 
@@ -68,7 +68,8 @@ def _entries(recipe: Recipe, read: dict[str, _Read], places, log: events.Log) ->
     number = 0
     for source in recipe.sources:
         seen = read[source.name]
-        for where, found in chain.from_iterable(_parts(origin, source, recipe.kind, seen) for origin in origins(source)):
+        read_from = origins(source)
+        for where, found in chain.from_iterable(_parts(origin, source, recipe, seen) for origin in read_from):
             places.write(where.replace("\n", " ") + "\n")
             seen.entries += 1
             if isinstance(found, (BadRow, PassedOver)):
@@ -79,17 +80,22 @@ def _entries(recipe: Recipe, read: dict[str, _Read], places, log: events.Log) ->
                 seen.left_out |= left
                 yield number, 0, rows.to_line(row)
             number += 1
+        check_renamed(read_from, source.rename, _rename_key(recipe, source))
         _check(source, seen)
 
 
-def _parts(origin: Origin, source: Source, kind: str, seen: _Read) -> Iterator[formats.Part]:
+def _parts(origin: Origin, source: Source, recipe: Recipe, seen: _Read) -> Iterator[formats.Part]:
     """Each record of a file, or the reason why there is none, with its place."""
-    how = source.reading()
+    how, kind = source.reading(), recipe.kind
     stream = origin.rows(how.columns, dict(how.rename))
     first = list(first_rows(stream))
     sample = [row for _, row in first if isinstance(row, dict)]
-    name, why = (how.format, "as the recipe says") if how.format != "auto" or not sample else formats.detect(
-        sample, kind, origin.name)
+    try:
+        name, why = (how.format, "as the recipe says") if how.format != "auto" or not sample else formats.detect(
+            sample, kind, origin.name)
+    except Refused:
+        check_renamed([origin], source.rename, _rename_key(recipe, source))  # a name misspelt there is the likelier cause
+        raise
     form = formats.by_name(name, kind) if name != "auto" else None
     count = 0
     for unit in formats.gathered(form, chain(first, stream)):
@@ -101,6 +107,10 @@ def _parts(origin: Origin, source: Source, kind: str, seen: _Read) -> Iterator[f
             yield from parts or [(unit.where, PassedOver("nothing-in-it", f"no {kind} in this row"))]
     seen.files.append({"path": origin.name, "format": name, "why": why, "rows": count})
     seen.notes += origin.notes
+
+
+def _rename_key(recipe: Recipe, source: Source) -> str:
+    return f"{recipe.place}, sources.{source.name}.rename"
 
 
 def _note_bad(seen: _Read, where: str, found: BadRow | PassedOver) -> None:

@@ -270,6 +270,17 @@ def test_too_many_bad_rows_are_refused_with_their_places(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("given, format", [("question", "auto"), ("prompt", "auto"), ("prompt", "prompt-completion")])
+def test_a_column_to_rename_that_no_row_of_the_source_has_is_refused(given, format, tmp_path):
+    rows = [{given: "Where is it?", "completion": "It is on the shelf."}]
+    sources = {"a": {"path": "made.jsonl", "licence": "MIT", "format": format, "rename": {"qestion": "prompt"}}}
+    with pytest.raises(Refused) as error:
+        built(tmp_path, rows, [], sources=sources)
+    said = str(error.value)
+    assert "no row has the column 'qestion'" in said and "recipe.yaml, sources.a.rename" in said
+    assert ("Did you mean question?" in said) is (given == "question")
+
+
 def test_paths_lead_from_the_recipe_and_only_then_from_the_working_directory(tmp_path, monkeypatch):
     for name, word in (("team", "ours"), ("here", "theirs")):
         write_jsonl(tmp_path / name / "train.jsonl", [{"prompt": "Whose?", "completion": f"It is {word}."}])
