@@ -95,7 +95,7 @@ class Renderer:
         stops = find_stops(tokenizer)
         self.stop_ids, self._turn_stops = stops.ends, {*stops.written, *stops.earlier}
         self._special, self._hidden = special_ids(tokenizer), hidden_ids(tokenizer)
-        self._written = _any_of(tokenizer.convert_ids_to_tokens(sorted(self._hidden)))
+        self._written = any_of(tokenizer.convert_ids_to_tokens(sorted(self._hidden)))
         self.pad_id = tokenizer.pad_token_id
         if self.pad_id is None or self.pad_id in self.stop_ids:
             raise Refused("this tokenizer has no pad token apart from its stop token", do=PREPARE)
@@ -362,7 +362,8 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def _any_of(words: list[str]) -> re.Pattern | None:
+def any_of(words: list[str]) -> re.Pattern | None:
+    """A pattern that finds each of the words, the longest first; None for none."""
     words = sorted((word for word in words if word and not word.isspace()), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words))) if words else None
 

@@ -88,7 +88,7 @@ def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
         raise Refused("this model has only a slow tokenizer, which does not say where its tokens lie in the text",
                       do="Convert it once: AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(FOLDER)")
     made = Preparation()
-    made.added = _add(tokenizer, list(add_tokens), made.notes)
+    made.added = add_named(tokenizer, list(add_tokens), made.notes)
     tokenizer.chat_template = choose_template(tokenizer, made.notes)
     stops = find_stops(tokenizer)
     made.stop_ids = stops.ends
@@ -236,7 +236,8 @@ HOW = ("Give the tokenizer a chat template whose assistant turns stand between {
        "{% endgeneration %} and end in the model's end token (tokenizer.chat_template = ...; save_pretrained).")
 
 
-def _add(tokenizer, names: list[str], notes: list[str]) -> int:
+def add_named(tokenizer, names: list[str], notes: list[str]) -> int:
+    """Adds special tokens by name and says what they cost; how many are new."""
     from transformers import AddedToken
 
     new = [name for name in names if name not in tokenizer.get_vocab()]

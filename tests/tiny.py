@@ -81,6 +81,75 @@ def gpt2(vocabulary: int = 260, *, seed: int = 0):
     return GPT2LMHeadModel(config).float()
 
 
+def t5_tokenizer(template: str | None = None):
+    """As `tokenizer`, shaped like T5's: <pad>, </s>, <unk> and two sentinels; </s> is put behind every text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "</s>", "<unk>", "<extra_id_1>", "<extra_id_0>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(special + alphabet)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(special)
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        extra_special_tokens=["<extra_id_0>", "<extra_id_1>"],
+    )  # fmt: skip
+    made.chat_template = template
+    return made
+
+
+def t5(vocabulary: int = 261, *, seed: int = 0, width: int = 32, layers: int = 2, gated: bool = False, dropout: float = 0.1):
+    """A T5-shaped encoder-decoder model of some 60,000 parameters, float32; `gated` is the shape of T5 1.1 and Flan-T5."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=vocabulary,
+        d_model=width,
+        d_kv=width // 4,
+        d_ff=2 * width,
+        num_layers=layers,
+        num_decoder_layers=layers,
+        num_heads=4,
+        dropout_rate=dropout,
+        feed_forward_proj="gated-gelu" if gated else "relu",
+        tie_word_embeddings=not gated,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+    )
+    return T5ForConditionalGeneration(config).float()
+
+
+def bart(vocabulary: int = 261, *, seed: int = 0):
+    """A BART-shaped encoder-decoder model (learned positions, biases), float32."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(seed)
+    config = BartConfig(
+        vocab_size=vocabulary,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+        decoder_start_token_id=1,
+        forced_eos_token_id=1,
+    )
+    return BartForConditionalGeneration(config).float()
+
+
 def save_base(folder: Path | str, *, model=None, tokens=None) -> Path:
     """Writes a base model folder (model and tokenizer) and returns it."""
     folder = Path(folder)
