@@ -1,223 +1,275 @@
-"""Adapter kinds: the one place that knows how each is made, continued, copied and hashed.
+"""Adapter kinds: the one place that knows what each is, which keys are its own, how it is made and where it cannot work.
 
-`KINDS` maps a kind's name to the function that makes its PEFT config. A further kind is one function and one line.
+Light until a config is made: a command refuses what cannot work before torch is loaded. What is done with an adapter's
+weights (made, continued, copied, hashed) lies in `alignment/adapter_weights.py`.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file
+from alignment.config.names import nearest
+from data_recipes.errors import Refused
 
-from data_recipes.errors import Failed, Refused
-
-from alignment import added_tokens
-
-FULL = "full"
-TRUNK_TASK, HEAD_TASK = "CAUSAL_LM", "SEQ_CLS"
-HEADS = ("score", "classifier")  # what transformers calls the scoring head of decoders, and of encoders
+FULL, HEAD, PASSED = "full", "head", "peft:"
+HEADED = ("reward", "classify")  # stages that put a head on the model
+TABLE = Path(__file__).parent / "config" / "adapter_fields.json"  # PEFT's argument names, see config/trainer_table.py
 
 
 @dataclass(frozen=True)
 class AdapterChoice:
-    """What the user asked for: the `adapter` section in plain arguments."""
+    """What the user asked for: the `adapter` section in plain arguments. targets None: those usual for the kind."""
 
     kind: str = "lora"
     rank: int = 16
     alpha: float = 32
     dropout: float = 0.05
-    targets: str | tuple[str, ...] = "all-linear"
+    targets: str | tuple[str, ...] | None = "all-linear"
+    virtual_tokens: int = 20
+    bottleneck_size: int = 64
+    placement: str = "pfeiffer"
+    activation: str = "relu"
+    trainable: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     tokens: tuple[int, ...] = ()  # ids whose embedding rows are trained beside it: those that were added by name
 
 
-def _lora(choice: AdapterChoice, **kind: bool) -> LoraConfig:
-    targets = choice.targets if isinstance(choice.targets, str) else list(choice.targets)
-    return LoraConfig(
-        r=choice.rank, lora_alpha=choice.alpha, lora_dropout=choice.dropout, target_modules=targets, **kind
-    )
+SHAPING = tuple(name for name in AdapterChoice.__dataclass_fields__ if name != "tokens")  # keys of the `adapter` section
 
 
-# LoRA arXiv 2106.09685, rsLoRA arXiv 2312.03732, DoRA arXiv 2402.09353: all start as the identity (B = 0).
-KINDS: dict[str, Callable[[AdapterChoice], PeftConfig]] = {
-    "lora": _lora,
-    "rslora": lambda choice: _lora(choice, use_rslora=True),
-    "dora": lambda choice: _lora(choice, use_dora=True),
-}
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a kind.
+
+    keys: those of the `adapter` section that are its own, beside kind, on_parent and options. source: its paper.
+    peft: PEFT's type; None where the model's own weights are tuned. arguments: what PEFT's config is given.
+    identity: a fresh one changes no output. folds: `align merge` can put it into the base's weights.
+    roles: several of it can stand beside each other on one base and take turns, as `align ppo` needs it.
+    """
+
+    keys: tuple[str, ...]
+    source: str
+    peft: str | None = None
+    arguments: Callable[[AdapterChoice, str], dict[str, Any]] = lambda choice, model_type: {}
+    identity: bool = True
+    folds: bool = True
+    roles: bool = True
 
 
-def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: str, seed: int) -> PeftModel:
-    """Wraps `model` with a fresh, trainable adapter named `default`, initialised from `seed`."""
-    config = KINDS[choice.kind](choice)
-    config.task_type = task
-    if task == HEAD_TASK:
-        config.modules_to_save = [head_name(model)]
-    if choice.tokens:
-        config.trainable_token_indices = added_tokens.layers(model, choice.tokens)
-    torch.manual_seed(seed)
-    return _wrap(model, config)
+def _listed(targets: str | tuple[str, ...] | None) -> Any:
+    return list(targets) if isinstance(targets, tuple) else targets
 
 
-def continued_adapter(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
-    """Wraps `model` with a trainable copy of the adapter in `folder`.
+def _lora(**kind: bool) -> Callable[[AdapterChoice, str], dict[str, Any]]:
+    return lambda choice, model_type: {
+        "r": choice.rank,
+        "lora_alpha": choice.alpha,
+        "lora_dropout": choice.dropout,
+        "target_modules": _listed(choice.targets),
+        **kind,
+    }
 
-    With `task` "SEQ_CLS" a causal adapter is carried over to a model with a score head: the head is saved with the
-    adapter (`modules_to_save`) and starts at zero, since PEFT saves it for that task type only.
+
+# PEFT names these layers for most families; these it does not know.
+IA3_LAYERS = {"distilbert": (["k_lin", "v_lin", "ffn.lin2"], ["ffn.lin2"])}
+
+
+def _ia3(choice: AdapterChoice, model_type: str) -> dict[str, Any]:
+    if choice.targets is not None:
+        return {"target_modules": _listed(choice.targets), "feedforward_modules": []}
+    targets, feedforward = IA3_LAYERS.get(model_type, (None, None))
+    return {"target_modules": targets, "feedforward_modules": feedforward}
+
+
+def _virtual(choice: AdapterChoice, model_type: str) -> dict[str, Any]:
+    return {"num_virtual_tokens": choice.virtual_tokens}
+
+
+def _bottleneck(choice: AdapterChoice, model_type: str) -> dict[str, Any]:
+    return {
+        "bottleneck_size": choice.bottleneck_size,
+        "placement": choice.placement,
+        "activation": choice.activation,
+        "dropout": choice.dropout,
+        "target_modules": _listed(choice.targets),
+    }
+
+
+LORA_KEYS = ("rank", "alpha", "dropout", "targets")
+KINDS: dict[str, Kind] = {
+    "lora": Kind(LORA_KEYS, "Hu et al. 2021, arXiv 2106.09685", "LORA", _lora()),
+    "rslora": Kind(LORA_KEYS, "Kalajdzievski 2023, arXiv 2312.03732", "LORA", _lora(use_rslora=True)),
+    "dora": Kind(LORA_KEYS, "Liu et al. 2024, arXiv 2402.09353", "LORA", _lora(use_dora=True)),
+    "qlora": Kind(LORA_KEYS, "Dettmers et al. 2023, arXiv 2305.14314", "LORA", _lora()),
+    "ia3": Kind(("targets",), "Liu et al. 2022, arXiv 2205.05638", "IA3", _ia3),
+    "bottleneck": Kind(
+        ("bottleneck_size", "placement", "activation", "dropout", "targets"),
+        "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2020, arXiv 2005.00247",
+        "BOTTLENECK",
+        _bottleneck,
+        folds=False,
+    ),
+    "prefix": Kind(
+        ("virtual_tokens",), "Li and Liang 2021, arXiv 2101.00190", "PREFIX_TUNING", _virtual,
+        identity=False, folds=False, roles=False,
+    ),
+    "prompt": Kind(
+        ("virtual_tokens",), "Lester et al. 2021, arXiv 2104.08691", "PROMPT_TUNING", _virtual,
+        identity=False, folds=False, roles=False,
+    ),
+    FULL: Kind(("trainable",), "all weights, or those that patterns name"),
+    HEAD: Kind(("trainable",), "frozen base, the head alone"),
+}  # fmt: skip
+OWNED = {
+    "r": "adapter.rank",
+    "lora_alpha": "adapter.alpha",
+    "lora_dropout": "adapter.dropout",
+    "target_modules": "adapter.targets",
+    "use_rslora": "adapter.kind",
+    "use_dora": "adapter.kind",
+    "num_virtual_tokens": "adapter.virtual_tokens",
+    "trainable_token_indices": "model.add_tokens",
+    **dict.fromkeys(
+        ("task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping",
+         "peft_version"), "the stage"),
+}  # fmt: skip
+
+
+def kind(name: str) -> Kind:
+    """What is known of a kind by its name; a `peft:NAME` passes through, and nothing is claimed for it but its name."""
+    if not name.startswith(PASSED):
+        return KINDS[name]
+    peft = name.removeprefix(PASSED).upper()
+    return Kind(("targets",), "PEFT's own, passed through untested", peft, _passed, identity=False)
+
+
+def _passed(choice: AdapterChoice, model_type: str) -> dict[str, Any]:
+    return {} if choice.targets is None else {"target_modules": _listed(choice.targets)}
+
+
+def tunes_weights(name: str) -> bool:
+    """Whether the model's own weights are tuned, all or some, and not an adapter beside them."""
+    return kind(name).peft is None
+
+
+@cache
+def fields(peft: str) -> list[str]:
+    """The argument names of a PEFT type's config. Raises Refused for a type that PEFT has not."""
+    known = json.loads(TABLE.read_text(encoding="utf-8"))["kinds"]
+    if peft not in known:
+        raise Refused(
+            f"PEFT has no kind '{peft.lower()}'",
+            where="adapter.kind",
+            expected=", ".join(f"{PASSED}{name.lower()}" for name in known),
+        )
+    return known[peft]
+
+
+# ----------------------------------------------------------------------------------------------- what cannot work, and why
+
+
+def check(stage: str, config: Any, parent: dict | None) -> None:
+    """Refuses what cannot work, before anything heavy is loaded.
+
+    Args:
+        config: the stage's config. parent: adapter_config.json of the model that is tuned, where it is an adapter.
 
     Raises:
-        Failed: where a tensor of the adapter found no place in the model.
+        Refused: a key of another kind, an unknown option, or a kind that this stage cannot train; with what would work.
     """
-    state = load_adapter_file(folder)
-    if task == HEAD_TASK:
-        name = head_name(model)
-        zeros = torch.zeros_like(model.get_submodule(name).weight, device="cpu")
-        state.setdefault(f"base_model.model.{name}.weight", zeros)
-    wrapped = like_parent(model, folder, task=task, dropout=dropout)
-    put_adapter(wrapped, added_tokens.without_missing(state, model), "default")
-    return wrapped
+    section = config.adapter
+    continued = parent is not None and section.on_parent == "continue"
+    name = kind_of(parent) if continued and not config.given("adapter.kind") else section.kind
+    check_keys(config, name)
+    _check_options(config, name)
+    if why := refusal(stage, name, fresh=not continued):
+        raise Refused(why[0], where=config.origin("adapter.kind") or "adapter.kind", do=why[1])
 
 
-def like_parent(model: torch.nn.Module, folder: Path, *, task: str, dropout: float | None = None) -> PeftModel:
-    """Wraps `model` with a trainable adapter shaped like the one in `folder`, its values not yet set.
+def refusal(stage: str, name: str, *, fresh: bool = True) -> tuple[str, str] | None:
+    """Why a stage cannot train a kind, and what would work; None where it can.
 
-    dropout: another one than the parent's, where it was asked for by name.
+    fresh: the adapter is a new one, not the parent's.
     """
-    config = PeftConfig.from_pretrained(str(folder))
-    config.inference_mode, config.task_type, config.base_model_name_or_path = False, task, None
-    if dropout is not None:
-        config.lora_dropout = dropout
-    if task == HEAD_TASK:
-        config.modules_to_save = sorted({*(config.modules_to_save or []), head_name(model)})
-    return _wrap(model, config)
+    known = kind(name)
+    if name == HEAD and stage not in HEADED:
+        return (
+            f"align {stage} puts no head on the model that could be trained alone",
+            "Name the weights instead: --set adapter.kind=full --set 'adapter.trainable=[lm_head.*]'.",
+        )
+    if stage == "ppo" and not known.roles:
+        return (
+            f"a {name} stands before the tokens: policy, reference, critic and reward cannot take turns with it on one base",
+            "Train with adapter.kind lora, ia3 or bottleneck; a kind that starts from another parent than this one.",
+        )
+    if stage == "reward" and name == "prompt":
+        return (
+            "transformers finds the token that is scored by a row's ids, and a prompt hands the model vectors in their place",
+            "Train the reward model with adapter.kind prefix, lora or another one, from a parent without a prompt.",
+        )
+    if stage == "dpo" and fresh and not known.identity:
+        return (
+            f"a fresh {name} changes the model before its first step, so that the policy would not be its reference",
+            f"Train the {name} by align sft first: align dpo then continues it, with an exact copy as the reference.",
+        )
+    return None
 
 
-def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
-    """PEFT's wrapping, with room for the rows of added tokens and what TRL's fused head asks of them."""
-    added_tokens.fit(model, config)
-    wrapped = get_peft_model(model, config)
-    added_tokens.show_bias(wrapped)
-    return wrapped
-
-
-def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:
-    """The adapter's tensors. Raises Refused where only a pickle is there: those run code when they are read."""
-    file = folder / "adapter_model.safetensors"
-    if not file.is_file():
+def check_keys(config: Any, name: str) -> None:
+    """A key of another kind would be read by nobody."""
+    own = set(kind(name).keys)
+    for key in type(config.adapter).model_fields:
+        if key in own | {"kind", "on_parent", "options"} or not config.given(f"adapter.{key}"):
+            continue
+        if getattr(config.adapter, key) == type(config.adapter).model_fields[key].default:
+            continue  # a saved config.yaml names every key
         raise Refused(
-            "there is no adapter_model.safetensors",
-            where=folder,
-            expected="an adapter in safetensors",
-            do="Convert a .bin adapter with the tool that made it; pickled weights are not read.",
-        )
-    return load_file(file)
-
-
-def put_adapter(model: PeftModel, state: dict[str, torch.Tensor], name: str) -> None:
-    """Sets adapter `name` to `state` and proves that every tensor arrived. Raises Failed otherwise."""
-    set_peft_model_state_dict(model, state, adapter_name=name)
-    seen = adapter_state(model, name)
-    wrong = [
-        key
-        for key in state.keys() | seen.keys()
-        if key not in state or key not in seen or not torch.equal(state[key].to(seen[key]), seen[key])
-    ]
-    if wrong:
-        raise Failed(
-            f"{len(wrong)} tensors of the adapter found no place in the model, first '{sorted(wrong)[0]}'",
-            expected="an adapter made for this base",
-            do="Check that base and adapter belong together.",
+            f"adapter.{key} does not fit: it is no key of adapter.kind: {name}",
+            where=config.origin(f"adapter.{key}"),
+            expected=f"its own: {', '.join(sorted(own))}",
+            do="Leave it out, or choose the kind that has it.",
         )
 
 
-def adapter_state(model: PeftModel, name: str = "default") -> dict[str, torch.Tensor]:
-    """The tensors of one adapter on the CPU, under the names that a file has."""
-    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+def _check_options(config: Any, name: str) -> None:
+    """PEFT's remaining arguments, by PEFT's own names."""
+    options, peft = config.adapter.options, kind(name).peft
+    if peft is None:
+        if options:
+            raise Refused(f"adapter.kind: {name} has no options of PEFT's", where=config.origin("adapter.options"))
+        return
+    known = fields(peft)
+    for option in options:
+        if option in OWNED and name in KINDS or option in OWNED and OWNED[option] == "the stage":
+            raise Refused(f"adapter.options.{option} is set by the suite", where=config.origin("adapter.options"),
+                          do=f"Use instead: {OWNED[option]}")  # fmt: skip
+        if option not in known:
+            close = nearest(option, known)
+            raise Refused(f"PEFT's {peft} has no argument {option!r}", where=config.origin("adapter.options"),
+                          do=f"Did you mean {close}?" if close else f"It has: {', '.join(known)}")  # fmt: skip
 
 
-def state_hash(state: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        value = state[key].detach().cpu().contiguous()
-        digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+# ------------------------------------------------------------------------------------------------------ configs of PEFT's
 
 
-def pin_reference(model: PeftModel) -> str:
-    """Makes adapter `ref` an exact frozen copy of `default` and returns its hash.
-
-    TRL copies by replacing `.default.` in parameter names, which misses kinds that keep their tensors elsewhere (LoHa,
-    LoKr, IA3 and more); the reference would silently be the base. PEFT's own state functions know every kind.
-    """
-    state = adapter_state(model, "default")
-    put_adapter(model, state, "ref")
-    for name, parameter in model.named_parameters():
-        if ".ref." in name or name.endswith(".ref"):
-            parameter.requires_grad_(False)
-    return state_hash(adapter_state(model, "ref"))
-
-
-def add_role(model: PeftModel, name: str, config: PeftConfig, state: dict[str, torch.Tensor]) -> None:
-    """Adds adapter `name` with the values of `state` beside those that are there, as part of a causal model.
-
-    The config of a reward run's adapter names a score head that a causal model has not: heads of roles are kept outside.
+def peft_config(choice: AdapterChoice, model_type: str) -> Any:
+    """PEFT's config of a fresh adapter; imports PEFT.
 
     Raises:
-        Failed: a tensor found no place. Refused: the adapter is of another PEFT type than the first one.
+        Refused: PEFT does not take the arguments.
     """
-    if config.peft_type != model.peft_config["default"].peft_type:
-        raise Refused(
-            f"the adapters are of two kinds, {model.peft_config['default'].peft_type.value} and {config.peft_type.value}",
-            where=f"adapter '{name}'",
-            expected="one kind for all roles on one base",
-            do="Train both runs with the same adapter.kind.",
-        )
-    config = copy.deepcopy(config)
-    config.task_type, config.modules_to_save, config.inference_mode = TRUNK_TASK, None, False
-    model.add_adapter(name, config)
-    put_adapter(model, state, name)
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-
-def split_head(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
-    """A reward run's adapter as (trunk's tensors, weight of its score head or None)."""
-    heads = [key for key in state if key.endswith(tuple(f".{name}.weight" for name in HEADS))]
-    trunk = {key: value for key, value in state.items() if key not in heads}
-    return trunk, state[heads[0]] if heads else None
-
-
-def float_head(model: torch.nn.Module) -> torch.nn.Parameter:
-    """Makes the trained score head float32, whatever the base's dtype, and returns its weight.
-
-    PEFT keeps `modules_to_save` in the base's dtype (and TRL casts them for a quantised base): in bf16 AdamW's small updates
-    would vanish. A hook hands the head float32 hidden states, so that scores are float32 outside autocast too.
-    """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    head = base.get_submodule(head_name(base))
-    head = head.modules_to_save["default"] if isinstance(model, PeftModel) else head
-    head.weight.data = head.weight.data.float()
-    head.register_forward_pre_hook(lambda module, inputs: tuple(value.to(module.weight.dtype) for value in inputs))
-    return head.weight
-
-
-def head_name(model: torch.nn.Module) -> str:
-    """Name of the scoring head's module: `score` for decoders, `classifier` for encoders."""
-    for name in HEADS:
-        if isinstance(getattr(model, name, None), torch.nn.Module):
-            return name
-    raise Refused(
-        f"{type(model).__name__} has no scoring head that is known here",
-        where="model",
-        expected="a module named score or classifier",
-    )
+    known = kind(choice.kind)
+    try:
+        return PEFT_TYPE_TO_CONFIG_MAPPING[known.peft](**{**known.arguments(choice, model_type), **choice.options})
+    except (ValueError, TypeError) as error:
+        raise Refused(f"PEFT does not take this ({' '.join(str(error).split())[:300]})", where="adapter.options") from error
 
 
 def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[str]:
@@ -227,31 +279,54 @@ def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[st
         parent: the parent's adapter_config.json.
         explicit: the keys of the `adapter` section that the user wrote; defaults never conflict.
     """
-    has = {"kind": kind_of(parent), "rank": parent.get("r"), "alpha": parent.get("lora_alpha")}
-    wants = {"kind": asked.kind, "rank": asked.rank, "alpha": asked.alpha}
-    if not isinstance(asked.targets, str):  # a pattern cannot be compared with the names that PEFT made of one
+    has = {"kind": kind_of(parent), **own_figures(parent)}
+    wants = {
+        "kind": "lora" if asked.kind == "qlora" else asked.kind,  # the same adapter, on a base in fewer bits
+        **{key: getattr(asked, key) for key in has if key in AdapterChoice.__dataclass_fields__ and key != "kind"},
+    }
+    if isinstance(asked.targets, tuple):  # a pattern cannot be compared with the names that PEFT made of one
         has["targets"], wants["targets"] = sorted(parent.get("target_modules") or []), sorted(asked.targets)
     return [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
 
 
-def kind_of(config: dict) -> str:
+def own_figures(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of an adapter's config, by the names that the `adapter` section has for them."""
+    names = {
+        "rank": "r", "alpha": "lora_alpha", "virtual_tokens": "num_virtual_tokens",
+        "bottleneck_size": "bottleneck_size", "placement": "placement", "activation": "activation",
+    }  # fmt: skip
+    return {key: config[peft] for key, peft in names.items() if config.get(peft) is not None}
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
     """Our name of the kind that a PEFT config describes."""
-    if config.get("peft_type") != "LORA":
-        return f"peft:{config.get('peft_type')}"
-    return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
+    peft = config.get("peft_type")
+    if peft == "LORA":
+        return "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
+    return next((name for name, known in KINDS.items() if known.peft == peft), f"{PASSED}{str(peft).lower()}")
 
 
-def describe(model: torch.nn.Module) -> dict | None:
-    """The manifest's entry for the adapter; None for a model that is tuned as a whole."""
-    if not isinstance(model, PeftModel):
-        return None
-    config = model.peft_config["default"].to_dict()
+def describe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's entry for an adapter, from PEFT's config of it as a dictionary."""
     targets = config.get("target_modules")
+    dropout = config.get("lora_dropout", config.get("dropout"))
     return {
-        "kind": kind_of({**config, "peft_type": str(config["peft_type"]).split(".")[-1]}),
-        "rank": config.get("r"),
-        "alpha": config.get("lora_alpha"),
-        "dropout": config.get("lora_dropout"),
-        "targets": sorted(targets) if isinstance(targets, (set, list)) else targets,
+        "kind": kind_of(config),
+        **own_figures(config),
+        **({"dropout": dropout} if dropout is not None else {}),
+        **({"targets": sorted(targets) if isinstance(targets, (set, list)) else targets} if targets else {}),
         **({"token_rows": rows} if (rows := config.get("trainable_token_indices")) else {}),
     }
+
+
+def in_words(manifest: Mapping[str, Any]) -> str:
+    """What a run trained, in a few words: kind, its figures, and the share of the weights."""
+    adapter, tuned = manifest.get("adapter"), manifest.get("tuned") or {}
+    shown = {key: f"{len(value)} layers" if key == "targets" and isinstance(value, list) else value
+             for key, value in (adapter or {}).items() if key != "kind"}  # fmt: skip
+    name = (adapter or tuned).get("kind", FULL)
+    words = [name if adapter else f"none: {'all weights' if name == FULL else f'{name} of the model'}",
+             *(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())]  # fmt: skip
+    if tuned:
+        words.append(f"{tuned['parameters']:,} of {tuned['of']:,} weights trained")
+    return ", ".join(words)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+from alignment import adapters
+
 TASKS = {"sft": "text-generation", "dpo": "text-generation", "ppo": "text-generation", "reward": "text-classification"}
 LOADERS = {"reward": "AutoPeftModelForSequenceClassification", "sft": "AutoPeftModelForCausalLM"}
 
@@ -38,7 +40,7 @@ def _loading(manifest: dict) -> str:
 
 
 def _facts(manifest: dict) -> list[tuple[str, object]]:
-    training, adapter = manifest["config"]["training"], manifest.get("adapter")
+    training = manifest["config"]["training"]
     return [
         ("rows", manifest["counts"]["train_rows"]),
         ("trained tokens", manifest["counts"]["train_trained"]),
@@ -46,7 +48,7 @@ def _facts(manifest: dict) -> list[tuple[str, object]]:
         ("learning rate", training["learning_rate"]),
         ("rows a step", training["batch_size"]),
         ("seed", training["seed"]),
-        ("adapter", f"{adapter['kind']}, rank {adapter['rank']}" if adapter else "none: all weights were tuned"),
+        ("adapter", adapters.in_words(manifest)),
         ("precision", manifest["hardware"]["precision"]),
         ("content", manifest["content_hash"][:16]),
         *((name, version) for name, version in manifest["versions"].items()),

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from data_recipes.errors import Failed, Refused
 
-from alignment.models import Loaded, compare, is_scorer, load_config, load_policy, load_scorer, outputs
+from alignment.models import Loaded, compare, load_config, load_run, outputs
 from alignment.sources import Source, base_of
+from alignment.tasks import Task
 
 # Folding rounds each weight once more than base plus adapter does; relative to the largest output, over all layers.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -45,15 +45,15 @@ def fold_and_write(source: Source, folder: Path, request: Any, ui: Any) -> dict:
     merging = compare(expected, seen, tolerance=TOLERANCE[dtype], what="the merged model against base plus adapter")
     warn_where_rounding_eats(merging, effect, dtype, ui)
     save(merged, loaded, folder)
-    head = is_scorer(source)
-    device = loaded.device
+    task, device = loaded.task, loaded.device
     del loaded, merged
     gc.collect()
-    back = read_back(folder, head, dtype, rows, device, request.how)
+    back = read_back(folder, task, dtype, rows, device, request.how)
     found = compare(seen, back, tolerance=TOLERANCE[dtype], what="the merged model read back from disk")
     quantised = to_quantised(source, request, rows, back, ui)
     return {
-        "head": head,
+        "head": task.has_head,
+        "task": task.entry(),
         "dtype": str(dtype).removeprefix("torch."),
         "compared": {
             "rows": len(rows),
@@ -67,8 +67,8 @@ def fold_and_write(source: Source, folder: Path, request: Any, ui: Any) -> dict:
 
 
 def load(source: Source, how: dict) -> Loaded:
-    """Base plus adapter as a policy or a scorer, never quantised: four bits would round the adapter away."""
-    return (load_scorer if is_scorer(source) else load_policy)(source, **{**how, "quantisation": "none"})
+    """Base plus adapter as what it is, never quantised: four bits would round the adapter away."""
+    return load_run(source, **{**how, "quantisation": "none"})
 
 
 def target_dtype(source: Source, request: Any) -> str:
@@ -136,10 +136,9 @@ def save(merged: torch.nn.Module, loaded: Loaded, folder: Path) -> None:
     loaded.tokenizer.save_pretrained(folder)
 
 
-def read_back(folder: Path, head: bool, dtype: torch.dtype, rows: list[list[int]], device, how: dict) -> Tensor:
+def read_back(folder: Path, task: Task, dtype: torch.dtype, rows: list[list[int]], device, how: dict) -> Tensor:
     """Outputs of the folder as plain transformers loads it. Raises Failed where a weight is missing."""
-    maker = AutoModelForSequenceClassification if head else AutoModelForCausalLM
-    model, report = maker.from_pretrained(
+    model, report = task.auto_class().from_pretrained(
         folder, dtype=dtype, output_loading_info=True, trust_remote_code=how.get("trust_remote_code", False)
     )
     if report["missing_keys"]:
@@ -164,8 +163,7 @@ def to_quantised(source: Source, request: Any, rows: list[list[int]], merged: Te
             "bitsandbytes is not installed here"
         )
         return None
-    loader = load_scorer if is_scorer(source) else load_policy
-    quantised = loader(source, **{**request.how, "base": request.base, "quantisation": kind})
+    quantised = load_run(source, **{**request.how, "base": request.base, "quantisation": kind})
     found = distance(outputs(quantised.model, rows), merged)
     ui.say(f"distance of the merged model to the {kind} model it was trained as: {found:.1e} (relative, reported only)")
     return found

@@ -14,13 +14,16 @@ from typing import Any
 from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_text
 
+from alignment.adapters import KINDS, kind, kind_of
 from alignment.identity import identity
 from alignment.runs import changed_files, differences, file_hashes, now, versions
 from alignment.sources import Source, base_of, resolve
 from alignment.staging import staged
+from alignment.tasks import WORDS, from_entry
 
 RECORD = "align-merge.json"
 FORMAT = 1
+FOLDLESS = tuple(f"peft:{name}" for name in ("p_tuning", "multitask_prompt_tuning", "adaption_prompt", "cpt"))
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -87,17 +90,13 @@ def describe(request: MergeRequest, source: Source) -> dict:
             expected="a run or folder with adapter_config.json",
         )
     config = source.adapter_config()
-    if config.get("peft_type") in {
-        "PROMPT_TUNING",
-        "PREFIX_TUNING",
-        "P_TUNING",
-        "MULTITASK_PROMPT_TUNING",
-        "ADAPTION_PROMPT",
-    }:
+    name = kind_of(config)
+    if name in FOLDLESS or name in KINDS and not kind(name).folds:
         raise Refused(
-            f"an adapter of type {config['peft_type']} adds tokens, no weights, and cannot be folded into a base",
+            f"an adapter of kind {name} is more than a change of weights, and cannot be folded into a base",
             where=source.text,
             expected="LoRA or another kind that changes weights",
+            do="Use it as it is: every command takes the run, and PEFT loads the folder.",
         )
     base = base_of(source, base=request.base)
     manifest = source.manifest or {}
@@ -138,12 +137,13 @@ def card(source: Source, asked: dict, found: dict) -> str:
     """The merged folder's README: what it is, from what, and how close."""
     stage = "a" if asked["stage"] is None else f"an `align {asked['stage']}`"
     base = f" `{asked['base_name']}`" if base_is_public(asked) else ""
-    kind = "reward model (one score for a conversation)" if found["head"] else "language model"
-    loader = "AutoModelForSequenceClassification" if found["head"] else "AutoModelForCausalLM"
+    task = from_entry(found["task"])
+    loader = task.maker
     compared = found["compared"]
     return (
         f"---\nlibrary_name: transformers\ntags:\n- align\n---\n\n# {Path(source.text).name}, merged\n\n"
-        f"A {kind}: the adapter of {stage} run folded into its base{base}, weights in {found['dtype']}.\n\n"
+        f"{WORDS[task.name].capitalize()}: the adapter of {stage} run folded into its base{base}, "
+        f"weights in {found['dtype']}.\n\n"
         f'```python\nfrom transformers import {loader}\n\nmodel = {loader}.from_pretrained("PATH")\n```\n\n'
         "Outputs on probe rows, largest relative difference: merged against base plus adapter "
         f"{compared['merged']:.1e}, read back from disk {compared['read_back']:.1e}; the adapter itself moves them by "

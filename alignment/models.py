@@ -9,17 +9,18 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, Renderer, prepare_tokenizer
 from data_recipes.templates import without_defaults
 
-from alignment import added_tokens
-from alignment.adapters import HEAD_TASK, TRUNK_TASK, head_name, load_adapter_file, put_adapter
+from alignment import added_tokens, tasks
+from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
 from alignment.sources import Source, base_of, hub_file, hub_refusal, resolve
+from alignment.tasks import CAUSAL, LANGUAGE, SCORE, WORDS, Task
 
 # How far a model read back may be from the one in memory: its own arithmetic's noise, by dtype.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
@@ -47,6 +48,7 @@ class Loaded:
     base: Source
     preparation: Preparation
     options: dict = field(default_factory=dict)
+    task: Task = CAUSAL
 
     @property
     def device(self) -> torch.device:
@@ -105,43 +107,49 @@ def load_config(base: Source, *, trust_remote_code: bool = False):
         raise _load_refusal(base, error) from error
 
 
-def load_base(base: Source, how: Loading, *, head: bool = False) -> torch.nn.Module:
-    """The base weights, as a causal model or (with `head`) with a scalar score head that starts at zero."""
+def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Module:
+    """The base weights as the model that the task needs. A head that the folder has not is new: zero for scores, otherwise
+    drawn as its architecture does it, from torch's generator."""
     quiet_libraries()
-    maker, extra = AutoModelForCausalLM, {}
-    if head:
-        maker, extra = AutoModelForSequenceClassification, {"num_labels": 1}
+    extra = task.settings()
     if how.attention != "auto":
         extra["attn_implementation"] = how.attention
     if how.quantisation != "none":
         extra["quantization_config"] = _quantisation(how.quantisation)
     try:
-        model, report = maker.from_pretrained(
+        model, report = task.auto_class().from_pretrained(
             base.name,
             dtype=torch_dtype(how.dtype),
             use_safetensors=True,
             trust_remote_code=how.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=task.has_head,  # a head for other labels; `_check_loading` takes nothing else
             **base.fetching,
             **extra,
         )
     except (OSError, ValueError) as error:
         raise _load_refusal(base, error) from error
-    _check_loading(report, base, head_name(model) if head else None)
-    if head and any(name.startswith(head_name(model)) for name in report["missing_keys"]):
+    new = _check_loading(report, base, head_modules(model) if task.has_head else [])
+    if task == SCORE and new:
         torch.nn.init.zeros_(model.get_submodule(head_name(model)).weight)
     return model if how.quantisation != "none" else model.to(best_device(how.device))
 
 
-def _check_loading(report: dict, base: Source, head: str | None) -> None:
-    """A weight that is missing would be random, silently: only the new score head may be."""
-    missing = [name for name in report["missing_keys"] if not (head and name.startswith(head))]
+def _check_loading(report: dict, base: Source, heads: list[str]) -> list[str]:
+    """The weights that are new. One that is missing would be random, silently: only those of a new head may be.
+
+    Raises:
+        Refused: a weight of the trunk is missing or has another shape.
+    """
+    absent = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    missing = [name for name in absent if not name.startswith(tuple(f"{head}." for head in heads))]
     if missing:
         raise Refused(
             f"{len(missing)} weights are missing from the model, first '{sorted(missing)[0]}'",
             where=base.name,
             expected="a whole model in safetensors",
         )
+    return absent
 
 
 def _quantisation(kind: str):
@@ -178,12 +186,12 @@ def _load_refusal(source: Source, error: Exception) -> Refused:
 
 
 def load_policy(source: Source | str | Path, **how) -> Loaded:
-    """Base and adapter as a causal model in evaluation mode. Keyword arguments are those of `Loading`.
+    """Base and adapter as a language model in evaluation mode. Keyword arguments are those of `Loading`.
 
     Raises:
         Refused: the source is a reward run, its base is not there or has changed, or nothing can be loaded.
     """
-    return _load(source, Loading(**how), head=False)
+    return _load(source, Loading(**how), LANGUAGE, "a policy")
 
 
 def load_scorer(source: Source | str | Path, **how) -> Loaded:
@@ -192,58 +200,53 @@ def load_scorer(source: Source | str | Path, **how) -> Loaded:
     Raises:
         Refused: where the folder holds no trained score head; a random one would score noise.
     """
-    return _load(source, Loading(**how), head=True)
+    return _load(source, Loading(**how), (SCORE.name,), "a reward run or a folder with a trained score head")
 
 
-def load_run(path: str | Path, **how) -> Loaded:
-    """Loads a run by its folder: a policy, or a scorer where it is a reward run."""
-    source = resolve(path)
-    scorer = is_scorer(source, trust_remote_code=how.get("trust_remote_code", False))
-    return load_scorer(source, **how) if scorer else load_policy(source, **how)
+def load_run(source: Source | str | Path, **how) -> Loaded:
+    """Loads a run by its folder as what it is: a policy, a scorer or a classifier."""
+    return _load(source, Loading(**how), tuple(WORDS), "a run")
+
+
+def task_of(source: Source, *, trust_remote_code: bool = False) -> Task:
+    """What the model of a source is made to do: by its manifest, its adapter's config, or the class its folder names."""
+    entry = (source.manifest or {}).get("task")
+    if entry:
+        return tasks.from_entry(entry)
+    if source.is_adapter:
+        return tasks.of_peft(source.adapter_config().get("task_type"))
+    return tasks.of_config(load_config(source, trust_remote_code=trust_remote_code))
 
 
 def is_scorer(source: Source, *, trust_remote_code: bool = False) -> bool:
     """Whether the source holds a score head."""
-    if source.is_adapter:
-        return source.adapter_config().get("task_type") == HEAD_TASK
-    return any(
-        "SequenceClassification" in name
-        for name in load_config(source, trust_remote_code=trust_remote_code).architectures or []
-    )
+    return task_of(source, trust_remote_code=trust_remote_code) == SCORE
 
 
-def _load(source: Source | str | Path, how: Loading, *, head: bool) -> Loaded:
+def _load(source: Source | str | Path, how: Loading, wanted: tuple[str, ...], expected: str) -> Loaded:
     source = source if isinstance(source, Source) else resolve(source)
-    if is_scorer(source, trust_remote_code=how.trust_remote_code) != head:
-        raise Refused(
-            "this holds a score head, no policy" if not head else "this holds no trained score head",
-            where=source.text,
-            expected="a policy" if not head else "a reward run or a folder with a score head",
-        )
+    task = task_of(source, trust_remote_code=how.trust_remote_code)
+    if task.name not in wanted:
+        raise Refused(f"this is {WORDS[task.name]}", where=source.text, expected=expected)
     base = base_of(source, base=how.base)
     check_base(source, base)
     how = replace(how, dtype=inference_dtype(how.dtype, best_device(how.device)))
-    model = load_base(base, how, head=head)
+    model = load_base(base, how, task=task)
     if source.is_adapter:
-        model = attach_for_inference(model, source, head=head)
+        model = attach_for_inference(model, source)
     tokenizer, preparation = load_tokenizer(source, trust_remote_code=how.trust_remote_code)
     set_special_ids(model, tokenizer, preparation)
     options = ((source.manifest or {}).get("template") or {}).get("options") or {}
-    return Loaded(model.eval(), tokenizer, source, base, preparation, options)
+    return Loaded(model.eval(), tokenizer, source, base, preparation, options, task)
 
 
-def attach_for_inference(model: torch.nn.Module, source: Source, *, head: bool) -> PeftModel:
+def attach_for_inference(model: torch.nn.Module, source: Source) -> PeftModel:
     """The source's adapter on its base, frozen, with every tensor proven to have arrived."""
     folder = adapter_folder(source)
     state = load_adapter_file(folder)
     added_tokens.fit(model, PeftConfig.from_pretrained(str(folder)))
     wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     put_adapter(wrapped, state, "default")
-    task = source.adapter_config().get("task_type")
-    if task != (HEAD_TASK if head else TRUNK_TASK):
-        raise Refused(
-            f"the adapter is of task type {task}", where=source.text, expected=HEAD_TASK if head else TRUNK_TASK
-        )
     return wrapped
 
 

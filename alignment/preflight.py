@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from alignment import adapters
 from alignment.config import StageConfig
 from alignment.sources import check_hub, resolve
 from data_recipes import origins
@@ -19,6 +20,7 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
     check_extras(config)
     model = resolve(config.model.path, revision=config.model.revision)
+    adapters.check(config.stage, config, model.adapter_config() if model.kind != "hub" and model.is_adapter else None)
     base = resolve(config.model.base) if config.model.base else model
     for source in config.data.train:
         check_data(source, config.origin("data.train") or "--data")

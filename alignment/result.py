@@ -14,7 +14,7 @@ from peft import PeftModel
 
 from data_recipes.files import move_in, write_text
 
-from alignment import adapters
+from alignment import adapter_weights
 from alignment.card import model_card
 from alignment.data import Rendered
 from alignment.models import Loading, load_base, outputs, save_and_prove
@@ -80,7 +80,7 @@ def prove(session: Session, model, folder: Path, probe: list[list[int]]) -> floa
         session.tokenizer,
         folder,
         probe,
-        lambda saved: outputs(load_base(Source(str(saved), "folder", saved), how, head=session.head), probe),
+        lambda saved: outputs(load_base(Source(str(saved), "folder", saved), how, task=session.task), probe),
     )
 
 
@@ -116,7 +116,8 @@ def publish_result(session: Session, trainer, model, train: Rendered, also=None)
         move_in(item, run.path / item.name)
     staging.rmdir()
     run.manifest.update(
-        adapter=adapters.describe(model),
+        adapter=adapter_weights.describe(model),
+        tuned={"kind": session.kind, **adapter_weights.tuned(model)},
         counts=counts(session, trainer, train),
         metrics={**last_metrics(trainer), "read_back_distance": distance},
         files=file_hashes(run.path),

@@ -16,14 +16,13 @@ from alignment.training import libraries  # noqa: F401  (first: the heavy ones l
 import torch
 import yaml
 from peft import prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from data_recipes import hub
 from data_recipes.errors import Refused
 from data_recipes.render import Renderer
 
-from alignment import adapters, added_tokens
-from alignment.adapters import HEAD_TASK, AdapterChoice
+from alignment import adapter_weights, adapters, added_tokens, tasks
+from alignment.adapters import AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
 from alignment.job import Job
@@ -39,6 +38,7 @@ from alignment.models import (
 )
 from alignment.runs import check_base, describe_base, differences
 from alignment.sources import Source, base_of, resolve
+from alignment.tasks import Task
 from alignment.training import processes
 from alignment.training.checkpoints import asked_for
 
@@ -50,7 +50,7 @@ class Session:
     """A job with its tokenizer, template, base and the adapter it continues."""
 
     job: Job
-    task: str
+    task: Task | None
     tokenizer: object = None
     preparation: object = None
     renderer: Renderer | None = None
@@ -64,17 +64,22 @@ class Session:
 
     @property
     def full(self) -> bool:
-        return self.config.adapter.kind == adapters.FULL
+        """Whether the model's own weights are tuned, all or some of them."""
+        return adapters.tunes_weights(self.config.adapter.kind)
 
     @property
-    def head(self) -> bool:
-        return self.task == HEAD_TASK
+    def kind(self) -> str:
+        """The kind that is trained: the parent's, where its adapter is continued."""
+        inherited = self.parent_adapter and not self.config.given("adapter.kind")
+        return adapters.kind_of(self.job.source.adapter_config()) if inherited else self.config.adapter.kind
 
     @property
     def choice(self) -> AdapterChoice:
         section = self.config.adapter
-        targets = section.targets if isinstance(section.targets, str) else tuple(section.targets)
-        return AdapterChoice(section.kind, section.rank, section.alpha, section.dropout, targets, self.new_tokens)
+        asked = {key: getattr(section, key) for key in adapters.SHAPING}
+        usual = not self.config.given("adapter.targets") and "rank" not in adapters.kind(section.kind).keys
+        targets = None if usual else section.targets if isinstance(section.targets, str) else tuple(section.targets)
+        return AdapterChoice(**{**asked, "targets": targets, "trainable": tuple(section.trainable)}, tokens=self.new_tokens)
 
     @property
     def new_tokens(self) -> tuple[int, ...]:
@@ -82,8 +87,10 @@ class Session:
         return tuple(range(len(self.tokenizer) - self.preparation.added, len(self.tokenizer)))
 
 
-def open_session(job: Job, *, task: str) -> Session:
+def open_session(job: Job, *, task: Task | None) -> Session:
     """Loads tokenizer and template and settles base and adapter lineage.
+
+    task: what the model is made to do; None where it stays the kind of language model that its base is.
 
     Raises:
         Refused: the base changed, the template is not the parent's, or another adapter than the parent's is asked for
@@ -105,6 +112,8 @@ def open_session(job: Job, *, task: str) -> Session:
     if job.source.is_adapter:
         settle_adapter(session)
     pin_base(session)
+    if task is None:
+        session.task = tasks.language(load_base_config(session))
     return session
 
 
@@ -149,7 +158,7 @@ def settle_adapter(session: Session) -> None:
     if section.on_parent == "merge":
         session.base = merged_base(session)
         return
-    explicit = {key for key in ("kind", "rank", "alpha", "targets") if job.config.given(f"adapter.{key}")}
+    explicit = {key for key in adapters.SHAPING if job.config.given(f"adapter.{key}")}
     parent = job.source.adapter_config()
     if differing := adapters.conflicts(parent, session.choice, explicit):
         raise Refused(
@@ -275,25 +284,27 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
 def model_shape(session: Session, copies: int, tuned: int = 1) -> ModelShape:
     """Counts parameters on the meta device: no weight is loaded."""
     base = load_base_config(session)
-    maker = AutoModelForSequenceClassification if session.head else AutoModelForCausalLM
+    base.update(session.task.settings())
     with torch.device("meta"):
-        model = maker.from_config(base, trust_remote_code=session.config.model.trust_remote_code)
+        model = session.task.auto_class().from_config(base, trust_remote_code=session.config.model.trust_remote_code)
         if session.preparation.added:
             added_tokens.grow(model, len(session.tokenizer))
         total = sum(p.numel() for p in model.parameters())
-        trained = total if session.full else _adapter_size(session, model)
+        trained = _trained(session, model)
     text = base.get_text_config()
     bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
     return ModelShape(total, tuned * trained, text.num_hidden_layers, text.hidden_size, text.vocab_size, copies, bits)
 
 
-def _adapter_size(session: Session, model) -> int:
-    """Trained parameters of the adapter, by making it on the meta device."""
-    if session.parent_adapter:
-        wrapped = adapters.like_parent(model, session.parent_adapter, task=session.task)
+def _trained(session: Session, model) -> int:
+    """Trained parameters, by choosing them or making the adapter on the meta device."""
+    if session.full:
+        model = adapter_weights.unfreeze(model, session.choice, session.task)
+    elif session.parent_adapter:
+        model = adapter_weights.like_parent(model, session.parent_adapter, task=session.task)
     else:
-        wrapped = adapters.new_adapter(model, session.choice, task=session.task, seed=0)
-    return sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+        model = adapter_weights.new_adapter(model, session.choice, task=session.task, seed=0)
+    return adapter_weights.tuned(model)["parameters"]
 
 
 def total_steps(session: Session, rows: int) -> int:
@@ -341,18 +352,20 @@ def loading(session: Session, plan: Plan) -> Loading:
 
 def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
     """The base with the adapter to train (a copy of the parent's, or a fresh one), or the whole model."""
-    model = load_base(session.base, loading(session, plan), head=session.head)
+    if session.task.labels:
+        torch.manual_seed(session.config.training.seed)  # of a head that is new
+    model = load_base(session.base, loading(session, plan), task=session.task)
     if session.preparation.added:
         added_tokens.grow(model, len(session.tokenizer))
     set_special_ids(model, session.tokenizer, session.preparation)
     if session.full:
-        return model.requires_grad_(True)
+        return adapter_weights.unfreeze(model, session.choice, session.task)
     if session.config.model.quantisation != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.checkpointing)
     if session.parent_adapter:
         dropout = session.config.adapter.dropout if session.config.given("adapter.dropout") else None
-        return adapters.continued_adapter(model, session.parent_adapter, task=session.task, dropout=dropout)
-    return adapters.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
+        return adapter_weights.continued_adapter(model, session.parent_adapter, task=session.task, dropout=dropout)
+    return adapter_weights.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
 
 
 def facts(session: Session, plan: Plan) -> dict:
@@ -360,6 +373,7 @@ def facts(session: Session, plan: Plan) -> dict:
     job, preparation = session.job, session.preparation
     return {
         "base": session.base_entry,
+        "task": session.task.entry(),
         "hardware": plan.as_dict(),
         "template": {
             "fingerprint": preparation.template_fingerprint,

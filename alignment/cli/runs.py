@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from alignment import adapters
 from alignment.cli.commands import SETTINGS, Command, Group, output_options
 
 
@@ -104,20 +105,11 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         for name in ("stage", "state", "created", "updated", "content_hash")
         if manifest.get(name)
     ]
-    facts.append(("adapter", _adapter(manifest.get("adapter"))))
+    facts.append(("adapter", adapters.in_words(manifest)))
     metrics = manifest.get("metrics") or {}
     return facts + [
         (name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in metrics.items()
     ]
-
-
-def _adapter(adapter: dict[str, Any] | None) -> str:
-    """An adapter in a few words; its target layers are counted, since their names fill a screen."""
-    if not adapter:
-        return "none: all weights"
-    shown = {key: f"{len(value)} layers" if key == "targets" and isinstance(value, list) else value
-             for key, value in adapter.items()}
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
 
 
 def _short(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from alignment import adapters
 from alignment.config import defaults, presets, trainer
 from alignment.config.describe import expected_of, keys_of
 from alignment.config.names import meant, nearest
@@ -36,6 +37,7 @@ FLAGS: dict[str, str] = {
     "ppo.reward": "--reward",
     "ppo.gold": "--gold",
 }
+QLORA_BITS = "4bit"  # what `adapter.kind: qlora` means where model.quantisation does not say 8bit
 Tree = dict[str, Any]
 Origins = dict[str, str]
 
@@ -175,6 +177,10 @@ def build(stage: str, tree: Tree, origins: Origins) -> StageConfig:
     if training.get("learning_rate", "auto") == "auto":
         kind = values.get("adapter", {}).get("kind", "lora")
         training["learning_rate"] = defaults.learning_rate(stage, kind).value
+    if values.get("adapter", {}).get("kind") == "qlora":
+        values["model"] = {**values.get("model", {})}
+        if values["model"].get("quantisation", "none") == "none":
+            values["model"]["quantisation"] = QLORA_BITS
     try:
         config = CONFIGS[stage].model_validate(values)
     except ValidationError as error:
@@ -202,12 +208,11 @@ def _shown(value: Any) -> str:
 
 def _check_together(config: StageConfig) -> None:
     """Refuses settings that contradict each other; one that only repeats its default does not (a saved config.yaml)."""
-    full = config.adapter.kind == "full"
-    for key in ("rank", "alpha", "dropout", "targets"):
-        if full and _changed(config, f"adapter.{key}"):
-            _contradiction(config, f"adapter.{key}", "adapter.kind: full has no adapter")
-    if full and config.model.quantisation != "none":
-        _contradiction(config, "model.quantisation", "weights in 4 or 8 bits cannot be tuned, adapter.kind is full")
+    if config.given("adapter.kind"):
+        adapters.check_keys(config, config.adapter.kind)
+    if adapters.tunes_weights(config.adapter.kind) and config.model.quantisation != "none":
+        what = f"weights in 4 or 8 bits cannot be tuned, adapter.kind is {config.adapter.kind}"
+        _contradiction(config, "model.quantisation", what)
     if config.data.validation and _changed(config, "data.validation_share"):
         _contradiction(config, "data.validation_share", "the held-out rows come from data.validation")
     if config.training.max_steps and _changed(config, "training.epochs"):

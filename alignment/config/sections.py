@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,9 @@ class Data(Section):
     validation_share: Annotated[float, Field(ge=0.0, le=0.5), AsNumber] = Field(
         0.05, description="share of the prompts held out where no validation file is given; 0 for none"
     )
+    split_seed: Annotated[int, Field(ge=0, lt=2**32), AsWhole] | None = Field(
+        None, description="seed of the split alone; null: training.seed"
+    )
     format: str = Field("auto", description="format of the rows; auto detects it and says which")
     max_length: Annotated[int, Field(ge=8), AsWhole] = Field(
         1024, description="longest row in tokens; longer chats and texts are cut and counted, longer pairs refused"
@@ -64,12 +67,14 @@ class SftData(Data):
 
 
 class Adapter(Section):
-    """What is trained on top of the base."""
+    """What is trained on top of the base, or of its own weights. Each kind has a few keys of its own."""
 
-    kind: Literal["lora", "rslora", "dora", "full"] = Field(
-        "lora", description="kind of adapter, or full for all weights"
+    kind: Literal[
+        "lora", "rslora", "dora", "qlora", "ia3", "bottleneck", "prefix", "prompt", "full", "head"
+    ] | Annotated[str, Field(pattern=r"^peft:\w+$")] = Field(
+        "lora", description="kind of adapter (peft:NAME: another one of PEFT's); full: all weights; head: the head alone"
     )
-    rank: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rank of the adapter's matrices")
+    rank: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rank of the adapter's matrices (LoRA's kinds)")
     alpha: Annotated[float, Field(gt=0.0), AsNumber] = Field(
         32.0, description="scale: alpha / rank (rsLoRA: alpha / square root of rank)"
     )
@@ -77,8 +82,16 @@ class Adapter(Section):
         0.05, description="dropout before the adapter's matrices"
     )
     targets: str | list[str] = Field(
-        "all-linear", description="layers with an adapter: all-linear, names, or a pattern"
+        "all-linear", description="layers with an adapter: all-linear, names, or a pattern; other kinds have their own"
     )
+    virtual_tokens: Annotated[int, Field(ge=1), AsWhole] = Field(20, description="trained positions (prefix, prompt)")
+    bottleneck_size: Annotated[int, Field(ge=1), AsWhole] = Field(64, description="width of a bottleneck")
+    placement: Literal["pfeiffer", "houlsby"] = Field(
+        "pfeiffer", description="bottlenecks after the feed-forward layer, or after attention too"
+    )
+    activation: Literal["relu", "gelu", "silu", "tanh"] = Field("relu", description="nonlinearity of a bottleneck")
+    trainable: Names = Field([], description="kind full or head: names or patterns of the weights to train; the rest is frozen")
+    options: dict[str, Any] = Field({}, description="the kind's other arguments, by PEFT's own names, checked")
     on_parent: Literal["continue", "merge"] = Field(
         "continue", description="parent run with an adapter: tune a copy of it, or merge it and start a fresh one"
     )
@@ -175,3 +188,9 @@ class Hardware(Section):
         "auto", description="rows in memory at once; the effective batch stays training.batch_size"
     )
     deterministic: Switch = Field(False, description="only deterministic kernels: resumes to the bit on a GPU, slower")
+    max_hours: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="a run whose first steps say that it takes longer is refused"
+    )
+    max_gib: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="a run that needs more memory a process (on a GPU: of the GPU) is refused"
+    )

@@ -1,6 +1,7 @@
-"""Writes `trainer_fields.json`, the names and types of TRL's arguments: `python -m alignment.config.trainer_table`.
+"""Writes the names of TRL's and PEFT's arguments into two tables: `python -m alignment.config.trainer_table`.
 
-To be run when the TRL range moves; the table is what lets a wrong `trainer:` key be refused before TRL is imported.
+To be run when the range of TRL or PEFT moves; the tables are what lets a wrong `trainer:` key or a wrong entry of
+`adapter.options` be refused before those libraries are imported.
 """
 
 from __future__ import annotations
@@ -61,7 +62,20 @@ def text() -> str:
     return f'{{"trl": {json.dumps(made["trl"])},\n"stages": {{\n' + ",\n".join(stages) + "\n}}\n"
 
 
+def adapter_text() -> str:
+    """The file of PEFT's kinds and their arguments, one kind a line; imports PEFT."""
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    kinds = {kind.value: [field.name for field in dataclasses.fields(made) if field.init]
+             for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    lines = [f" {json.dumps(kind)}: {json.dumps(names)}" for kind, names in sorted(kinds.items())]
+    return f'{{"peft": {json.dumps(peft.__version__)},\n"kinds": {{\n' + ",\n".join(lines) + "\n}}\n"
+
+
 if __name__ == "__main__":
+    from alignment.adapters import TABLE as ADAPTERS
     from data_recipes.files import write_text
 
     write_text(TABLE, text())
+    write_text(ADAPTERS, adapter_text())

@@ -11,6 +11,7 @@ import yaml
 from data_recipes.errors import Refused
 from data_recipes.files import write_bytes, write_text
 
+from alignment import adapters
 from alignment.evaluate import show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
@@ -136,12 +137,12 @@ def data_notes(manifest: dict) -> list[str]:
 
 def facts(manifest: dict) -> list[tuple]:
     """Base, adapter, template and machine, one line each."""
-    base, adapter = manifest.get("base") or {}, manifest.get("adapter")
+    base = manifest.get("base") or {}
     template, hardware = manifest.get("template") or {}, manifest.get("hardware") or {}
     rows = [
         ("base", base.get("id") or base.get("path")),
         ("base content", (base.get("hash") or "-")[:12]),
-        ("adapter", f"{adapter['kind']}, rank {adapter['rank']}" if adapter else "none: all weights are tuned"),
+        ("adapter", adapters.in_words(manifest)),
         ("template", (template.get("fingerprint") or "-")[:12]),
     ]
     rows += [(f"seed of {name}", value) for name, value in (manifest.get("seeds") or {}).items()]

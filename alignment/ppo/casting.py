@@ -12,7 +12,7 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.render import Renderer
 from reward.learned import RewardModel
 
-from alignment import adapters
+from alignment import adapter_weights, adapters
 from alignment.hardware import GIB, Plan
 from alignment.invariants import close
 from alignment.models import adapter_folder, load_base, load_scorer, load_tokenizer, tolerance_of
@@ -56,7 +56,7 @@ def shares_base(session: Session, reward: RewardSource) -> bool:
 def _policy_type(session: Session) -> str:
     if session.parent_adapter:
         return str(PeftConfig.from_pretrained(str(session.parent_adapter)).peft_type.value)
-    return str(adapters.KINDS[session.choice.kind](session.choice).peft_type.value)
+    return str(adapters.kind(session.choice.kind).peft)
 
 
 def cast(session: Session, plan: Plan, rewards: list[RewardSource], gold: RewardSource | None) -> Cast:
@@ -98,7 +98,7 @@ def _critic_start(settings, shared: list[RewardSource]) -> str:
 
 def _reward_state(source: Source) -> tuple[dict, torch.Tensor]:
     """Trunk and head of a reward run's adapter. Raises Refused where no trained head is in it."""
-    state, head = adapters.split_head(adapters.load_adapter_file(adapter_folder(source)))
+    state, head = adapter_weights.split_head(adapter_weights.load_adapter_file(adapter_folder(source)))
     if head is None:
         raise Refused(
             "this adapter has no trained score head",
@@ -111,16 +111,16 @@ def _reward_state(source: Source) -> tuple[dict, torch.Tensor]:
 
 def _add_reward(model: PeftModel, source: Source, name: str) -> ValueHead:
     state, head = _reward_state(source)
-    adapters.add_role(model, name, PeftConfig.from_pretrained(str(adapter_folder(source))), state)
+    adapter_weights.add_role(model, name, PeftConfig.from_pretrained(str(adapter_folder(source))), state)
     return ValueHead(head)
 
 
 def _shared(session: Session, model: PeftModel, heads: dict, began: str, own_critic: bool) -> SharedRoles:
     config = model.peft_config[POLICY]
-    adapters.add_role(model, REFERENCE, config, adapters.adapter_state(model, POLICY))
+    adapter_weights.add_role(model, REFERENCE, config, adapter_weights.adapter_state(model, POLICY))
     if own_critic:
         start = REWARD if began == "reward" else POLICY
-        adapters.add_role(model, CRITIC, model.peft_config[start], adapters.adapter_state(model, start))
+        adapter_weights.add_role(model, CRITIC, model.peft_config[start], adapter_weights.adapter_state(model, start))
     heads[CRITIC] = ValueHead(heads[REWARD].weight) if began == "reward" else _zero_head(model)
     return SharedRoles(model, heads, own_critic=own_critic)
 
@@ -248,6 +248,6 @@ def _size(parameters: int, dtype: str) -> str:
 def reference_hash(roles: Roles, session: Session) -> dict:
     """What the manifest pins of the reference."""
     if isinstance(roles, SharedRoles):
-        return {"kind": "adapter", "hash": adapters.state_hash(adapters.adapter_state(roles.policy, REFERENCE))}
+        return {"kind": "adapter", "hash": adapter_weights.state_hash(adapter_weights.adapter_state(roles.policy, REFERENCE))}
     entry = session.base_entry
     return {"kind": "model", "hash": entry["hash"] or f"{entry.get('id')}@{entry.get('revision')}"}

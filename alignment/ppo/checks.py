@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from data_recipes.errors import Failed
 
-from alignment.adapters import add_role, load_adapter_file
+from alignment.adapter_weights import add_role, load_adapter_file
 from alignment.models import compare, tolerance_of
 from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
 from alignment.ppo.rewards import right_padded

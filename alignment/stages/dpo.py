@@ -24,12 +24,12 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job) -> dict:
     from alignment import session as desk
-    from alignment.adapters import TRUNK_TASK
     from alignment.data import pair_row
     from alignment.result import finish
+    from alignment.tasks import CAUSAL
     from alignment.training.loop import fit
 
-    session = desk.open_session(job, task=TRUNK_TASK)
+    session = desk.open_session(job, task=CAUSAL)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=False, margins=False))
     plan = desk.plan_hardware(session, train, sequences=2, copies=2 if session.full else 1)
     if job.dry_run:
@@ -88,7 +88,7 @@ def _trainer(session, plan, train, held_out):
 
 def _pin(session, trainer) -> None:
     """Makes the reference an exact copy of the parent and records its hash; another one than before is refused."""
-    from alignment.adapters import pin_reference
+    from alignment.adapter_weights import pin_reference
     from alignment.reference import same_reference
     from alignment.training import processes
 
@@ -104,7 +104,7 @@ def _pin(session, trainer) -> None:
 
 def _check_pinned(session, trainer) -> None:
     """The reference at the end is the one of the beginning: neither training nor a resume touched it."""
-    from alignment.adapters import adapter_state, state_hash
+    from alignment.adapter_weights import adapter_state, state_hash
     from alignment.reference import same_reference
 
     if not session.full:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_recipes.errors import Refused
 
-from alignment.job import Job, work
+from alignment.job import Job, split_seed, work
 
 PARENTS = ("sft", "dpo", "ppo")
 EVALUATIONS = 8  # a run, where training.eval_every does not say
@@ -39,11 +39,11 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job, rewards: list, gold) -> dict:
     from alignment import session as desk
-    from alignment.adapters import TRUNK_TASK
     from alignment.ppo.finish import finish
+    from alignment.tasks import CAUSAL
     from alignment.training.loop import fit
 
-    session = desk.open_session(job, task=TRUNK_TASK)
+    session = desk.open_session(job, task=CAUSAL)
     prompts: list = []
     train, held_out = desk.render(session, _prompt_row(session, prompts))
     own = job.config.ppo.critic == "adapter"
@@ -160,7 +160,7 @@ def _scales(session, cast, rewards) -> list:
         found, why = held.held_out_pairs(reward.source)
         if reward.source is not None and not found:
             session.job.ui.warn(f"{reward.text}: no held-out pairs are watched, since {why}")
-        by_name[reward.text], rest = held.halves(found, session.config.training.seed)
+        by_name[reward.text], rest = held.halves(found, split_seed(session.config))
         watched = watched or rest
     recorded = session.job.run.manifest.setdefault("rewards", {})
     if session.config.ppo.normalise == "calibration":

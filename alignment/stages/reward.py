@@ -25,12 +25,12 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job) -> dict:
     from alignment import session as desk
-    from alignment.adapters import HEAD_TASK
     from alignment.data import pair_row, use_margins
     from alignment.result import finish
+    from alignment.tasks import SCORE
     from alignment.training.loop import fit
 
-    session = desk.open_session(job, task=HEAD_TASK)
+    session = desk.open_session(job, task=SCORE)
     margins = use_margins(job.rows.train + job.rows.validation)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=True, margins=margins))
     plan = desk.plan_hardware(session, train, sequences=2)
@@ -45,7 +45,7 @@ def _trainer(session, plan, train, held_out, margins: bool):
     from trl import RewardConfig
 
     from alignment import invariants
-    from alignment.adapters import float_head
+    from alignment.adapter_weights import float_head
     from alignment.session import trainable_model
     from alignment.training.arguments import one_device, owned
     from alignment.training.trainers import PairRewardTrainer

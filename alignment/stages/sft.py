@@ -24,12 +24,11 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job) -> dict:
     from alignment import session as desk
-    from alignment.adapters import TRUNK_TASK
     from alignment.data import demonstration_row
     from alignment.result import finish
     from alignment.training.loop import fit
 
-    session = desk.open_session(job, task=TRUNK_TASK)
+    session = desk.open_session(job, task=None)
     train, held_out = desk.render(session, demonstration_row(session.renderer))
     plan = desk.plan_hardware(session, train, sequences=1)
     if job.dry_run:
@@ -42,7 +41,7 @@ def _trainer(session, plan, train, held_out):
     """TRL's SFTTrainer on rows that are rendered already, with step 0 checked."""
     from trl import SFTConfig
 
-    from alignment import invariants
+    from alignment import adapters, invariants
     from alignment.result import probe_rows
     from alignment.session import trainable_model
     from alignment.training.arguments import one_device, owned
@@ -53,7 +52,7 @@ def _trainer(session, plan, train, held_out):
     if arguments.get("packing"):
         arguments["max_length"] = config.data.max_length  # the length of a pack; rows are cut to it already
     model = trainable_model(session, plan)
-    if not session.full and not session.parent_adapter:
+    if not session.full and not session.parent_adapter and adapters.kind(session.kind).identity:
         invariants.fresh_adapter_is_identity(model, [row[:64] for row in probe_rows(train)[:2]])
     trainer = SftTrainer(
         model=model,

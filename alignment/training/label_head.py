@@ -64,7 +64,12 @@ class LabelHead:
 
 
 def attach_label_head(model: torch.nn.Module) -> None:
-    """Attaches the hooks to a trainer's model, after TRL has given it the fused head."""
+    """Attaches the hooks to a trainer's model, after TRL has given it the fused head.
+
+    Not where PEFT puts virtual tokens before a row: the positions of hidden states and labels then differ.
+    """
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        return
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
     if causal.base_model is not causal:  # transformers' answer where a class names no backbone
         LabelHead().attach(model, causal.base_model)

@@ -6,7 +6,7 @@ from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassificatio
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from alignment.adapters import state_hash
+from alignment.adapter_weights import state_hash
 from alignment.cli.progress import Ui
 from alignment.merge import MergeRequest, merge
 from alignment.models import load_policy, load_scorer, outputs

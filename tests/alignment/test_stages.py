@@ -8,7 +8,7 @@ import torch
 from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from alignment.adapters import load_adapter_file, state_hash
+from alignment.adapter_weights import load_adapter_file, state_hash
 from alignment.models import load_policy, load_run, load_scorer, outputs
 from alignment.lineage import lineage
 from alignment.runs import Run
