@@ -57,6 +57,8 @@ align data audit data/support --fail-on "leakage>0,duplicates>0.01,personal-data
 @model_options
 @click.option("--groups", metavar="FILE", help="Words by group, `women: woman, women`, in place of the list that comes along.")
 @click.option("--group-column", metavar="NAME", default="", help="The column that names a row's group, in place of words.")
+@click.option("--words", metavar="NAME=FILE", multiple=True,
+              help="Your own list in place of the English one: toxic, refusal, angry or sad; a word or phrase a line.")
 @click.option("--style", metavar="FILE", help="Style guide of the team's own: which answers break it.")
 @click.option("--only", metavar="A,B", default="", help="These checks alone.")
 @click.option("--fail-on", metavar="A>X,B>Y", multiple=True, help="Exit 1 where a share, rate or NAME.count is above (or <).")
@@ -126,7 +128,8 @@ def _context(loaded: Any, options: dict[str, Any]) -> Any:
     return Context(
         refused=tuple(loaded.refused), against=inputs.evaluation_items(options["against"]),
         allowed=inputs.allowed_phrases(options["allow"]), target=inputs.texts(options["target"]), groups=listed,
-        guide=load_guide(options["style"]) if options["style"] else None, group_column=options["group_column"],
+        words=wordlists.chosen(options["words"]), guide=load_guide(options["style"]) if options["style"] else None,
+        group_column=options["group_column"],
         threshold=options["near"], seed=options["seed"], max_length=options["max_length"],
         renderer=renderer, longest_context=renderer.tokenizer.model_max_length if renderer else None, **_models(options),
     )

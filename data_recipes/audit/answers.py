@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_recipes import near
+from data_recipes.audit import wordlists
 from data_recipes.audit.counts import mending
 from data_recipes.audit.counts import refusals as unreadable
 from data_recipes.audit.excerpts import place
@@ -71,13 +72,19 @@ def degenerate_answers(rows: Sequence[Row], context: Context) -> Finding:
        why="A few teach a model to refuse whole kinds of questions; on one side of pairs they become the shortcut.")
 def refusals(rows: Sequence[Row], context: Context) -> Finding:
     """Boilerplate such as "As an AI language model" or "I'm sorry, but I can't" near the start of an answer."""
-    found = [(row, name, match) for row, name, text in _each(rows) if (match := REFUSAL.search(text[:OPENING]))]
+    pattern = refusal_pattern(context)
+    found = [(row, name, match) for row, name, text in _each(rows) if (match := pattern.search(text[:OPENING]))]
     places = [place(row, "refusal or self-description", name, *match.span()) for row, name, match in found]
     names = list(dict.fromkeys(name for _, name, _ in _each(rows)))
     figures = [Figure(f"of the {_plural(name)}", wilson(sum(one == name for _, one, _ in found), _count(rows, name)))
                for name in names]
     return counted("refusals", "Stock refusals", "Answers that begin with a stock refusal or speak of themselves as a model.",
                    places, max(len(rows), 1), level=LOOK, figures=tuple(figures))
+
+
+def refusal_pattern(context: Context) -> re.Pattern:
+    """What a stock refusal says, looked for in an answer's first OPENING characters: the user's own phrases, else ours."""
+    return wordlists.pattern(context.words["refusal"]) if "refusal" in context.words else REFUSAL
 
 
 @check("repetition", "Loops", SECTION, needs=_answers, mend="filter: {quality: [repetition]}",

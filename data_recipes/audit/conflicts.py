@@ -10,6 +10,7 @@ from math import sqrt
 import numpy as np
 
 from data_recipes import near
+from data_recipes.audit.duplicates import parted
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.judged import pairs
 from data_recipes.audit.model import CLEAN, LOOK, Context, Figure, Finding, Place, Row, counted
@@ -42,8 +43,11 @@ def contradictions(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
 @check("label-noise", "Label noise", SECTION, needs=_needs_labels, mend="collect more votes a row; drop what is split evenly",
        why="A held-out accuracy above 1 - noise is a sign of leakage or of a shortcut, not of a good model.")
 def label_noise(rows: Sequence[Row], context: Context) -> Finding:
-    """From rows that were judged more than once: how often two judgements of the same thing differ."""
-    votes = [sorted(Counter(found).values()) for found in _judgements(rows).values() if len(found) > 1]
+    """From rows that were judged more than once: how often two judgements of the same thing differ.
+
+    A row that a recipe's mixture took several times was judged once.
+    """
+    votes = [sorted(Counter(found).values()) for found in _judgements(parted(rows)[0]).values() if len(found) > 1]
     if len(votes) < LEAST:
         said = f"{len(votes)} judgements were repeated: too few to estimate noise."
         return Finding("label-noise", "Label noise", CLEAN, said)

@@ -25,14 +25,9 @@ def duplicates(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     first: dict[Hashable, Row] = {}
     sizes: dict[Hashable, int] = {}
     found: list[tuple[Row, Hashable]] = []
-    taken: set[Hashable] = set()
-    repeats: list[Row] = []
-    for row in rows:
+    once, repeats = parted(rows)
+    for row in once:
         key = content_key(row)
-        if (taken_as := _origin(row)) is not None and (key, taken_as) in taken:
-            repeats.append(row)
-            continue
-        taken.add((key, taken_as))
         sizes[key] = sizes.get(key, 0) + 1
         if first.setdefault(key, row) is not row:
             found.append((row, key))
@@ -44,6 +39,20 @@ def duplicates(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
                   "duplicates.", [place(row, "taken again", _main(row)) for row in repeats], len(rows), level=FACT,
                   why="Where a source has fewer rows than its weight asks for, each is trained several times.",
                   mend="mix: {repeats: 1}, where that is not wanted")
+
+
+def parted(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Rows, and those that a recipe's mixture took again: one source row, told by the column `origin`, in one file."""
+    taken: set[Hashable] = set()
+    once: list[Row] = []
+    again: list[Row] = []
+    for row in rows:
+        origin = _origin(row)
+        key = (content_key(row), origin) if origin is not None else None
+        (again if key in taken else once).append(row)
+        if key is not None:
+            taken.add(key)
+    return once, again
 
 
 @check("near-duplicates", "Near duplicates", SECTION, needs=any_rows,

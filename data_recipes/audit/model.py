@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from data_recipes import near
+from data_recipes.audit import wordlists
 from data_recipes.intervals import Interval, wilson
 from data_recipes.records import Comparison, Labelled, Message, Prompt, Record, Text, Unpaired
 
@@ -113,7 +114,7 @@ class Context:
     allowed: phrases that a reviewer let pass. renderer, max_length: how rows become tokens, and where they are cut.
     longest_context: tokens that the model takes at most.
     target: texts of the target domain. groups: words by group. group_column: a column that names a row's group.
-    guide: the team's own style, a `data_recipes.style.Guide`.
+    words: the user's own lists, by their names in `wordlists.NAMES`. guide: the team's own style, a `data_recipes.style.Guide`.
     """
 
     refused: tuple[Refused, ...] = ()
@@ -127,9 +128,14 @@ class Context:
     toxicity: Scorer | None = None
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     group_column: str = ""
+    words: Mapping[str, frozenset[str]] = field(default_factory=dict)
     guide: Any = None
     threshold: float = near.THRESHOLD
     seed: int = 0
+
+    def listed(self, name: str) -> frozenset[str]:
+        """The words of a list: the user's own, else the one that comes along."""
+        return self.words.get(name) or wordlists.ours(name)
 
     @property
     def limit(self) -> int | None:

@@ -5,12 +5,13 @@ Word lists know no context. What they give is a rate to look at with the rows be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot
 
 from data_recipes.audit import wordlists
-from data_recipes.audit.answers import OPENING, REFUSAL
+from data_recipes.audit.answers import OPENING, refusal_pattern
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.judged import rate
 from data_recipes.audit.model import CLEAN, FACT, LOOK, Context, Figure, Finding, Place, Row
@@ -38,7 +39,8 @@ class Outcome:
 def groups(rows: Sequence[Row], context: Context) -> Finding:
     """For each group (rows that name it, or have it in a column) and each outcome: its rate against that of all other rows."""
     members = {name: held for name, held in _members(rows, context).items() if len(held) >= LEAST}
-    tests = [(name, outcome) for name in members for outcome in _outcomes(rows)]
+    outcomes = _outcomes(rows, context)
+    tests = [(name, outcome) for name in members for outcome in outcomes]
     compared = [(name, outcome, *_compared(rows, members[name], outcome)) for name, outcome in tests]
     compared = [one for one in compared if one[2] is not None and one[3] is not None]
     # several dozen comparisons at 95 % each would find something in noise; together they are held to 95 % (Bonferroni)
@@ -59,14 +61,15 @@ def groups(rows: Sequence[Row], context: Context) -> Finding:
        why="A model takes the tone of its answers; where one tone wins, a policy drifts there.")
 def tone(rows: Sequence[Row], context: Context) -> Finding:
     """How many prompts and answers are angry or sad by word lists, and whether pairs prefer it."""
-    measures = {name: _share_of(wordlists.ours(name)) for name in ("angry", "sad")}
+    measures = {name: _share_of(context.listed(name)) for name in ("angry", "sad")}
     figures, places, skewed = [], [], []
     for name, measure in measures.items():
+        listed = context.listed(name)
         for part, texts in _parts(rows).items():
             hits = [(row, key, text) for row, key, text in texts if measure(text)]
             figures.append(Figure(f"{part} that are {name}", wilson(len(hits), len(texts))))
-            places += [place(row, name, key, *_first(text, name)) for row, key, text in hits if part != "prompts"]
-        found = rate(rows, _count_of(wordlists.ours(name)), context.seed)
+            places += [place(row, name, key, *_first(text, listed)) for row, key, text in hits if part != "prompts"]
+        found = rate(rows, _count_of(listed), context.seed)
         if found is not None:
             skewed += [name] if not found.low <= 0.5 <= found.high else []
             figures.append(Figure(f"the answer of more {name} words is better", found, 0.5, marked=name in skewed))
@@ -76,7 +79,7 @@ def tone(rows: Sequence[Row], context: Context) -> Finding:
                    len(rows), places=tuple(places), figures=tuple(figures))
 
 
-@check("toxic", "Toxic terms", SECTION, needs=any_rows, mend="leave the rows out, or keep such answers on the rejected side",
+@check("toxic", "Toxic terms", SECTION, needs=any_rows, mend="filter: {without: [WORDS.txt]}, or keep such answers as rejected",
        why="In an answer they are trained; in a prompt they may be wanted, to train the reply.")
 def toxic(rows: Sequence[Row], context: Context) -> Finding:
     """Texts with profanity, insults or threats, by a word list or by a model's score."""
@@ -85,7 +88,7 @@ def toxic(rows: Sequence[Row], context: Context) -> Finding:
         hits = _toxic(texts, context)
         figures.append(Figure(f"toxic {part}", wilson(len(hits), len(texts))))
         places += [place(row, said, key, *span) for row, key, said, span in hits if part != "prompts"]
-    measure = _count_of(wordlists.ours("toxic"))
+    measure = _count_of(context.listed("toxic"))
     if context.toxicity is None and (found := rate(rows, measure, context.seed)) is not None:
         figures.append(Figure("the answer of more toxic words is better", found, 0.5, marked=found.low > 0.5))
     by = "the model's score of 0.5 or more" if context.toxicity else "a word list, which knows no context"
@@ -122,10 +125,12 @@ def _members(rows: Sequence[Row], context: Context) -> dict[str, set[str]]:
     return found
 
 
-def _outcomes(rows: Sequence[Row]) -> list[Outcome]:
+def _outcomes(rows: Sequence[Row], context: Context) -> list[Outcome]:
     """Outcomes that at least some rows can have."""
     labels = {str(row.label) for row in rows if row.label is not None}
-    made = [Outcome("refused", _refused), Outcome("toxic answer", _toxic_answer), Outcome("longer answer wins", _longer)]
+    refuses, toxic_words = refusal_pattern(context), wordlists.pattern(context.listed("toxic"))
+    made = [Outcome("refused", lambda row: _holds(row, refuses, OPENING)),
+            Outcome("toxic answer", lambda row: _holds(row, toxic_words)), Outcome("longer answer wins", _longer)]
     positive = max(labels) if len(labels) == 2 else None
     if positive is not None:
         made.append(Outcome(f"label {positive}", lambda row: None if row.label is None else str(row.label) == positive))
@@ -137,14 +142,10 @@ def _good(row: Row) -> str | None:
     return row.answers.get("chosen", row.answers.get("answer"))
 
 
-def _refused(row: Row) -> bool | None:
+def _holds(row: Row, pattern: re.Pattern, opening: int | None = None) -> bool | None:
+    """Whether the start of the good answer, or all of it, holds what a pattern says."""
     answer = _good(row)
-    return None if answer is None else bool(REFUSAL.search(answer[:OPENING]))
-
-
-def _toxic_answer(row: Row) -> bool | None:
-    answer = _good(row)
-    return None if answer is None else bool(wordlists.pattern(wordlists.ours("toxic")).search(answer))
+    return None if answer is None else bool(pattern.search(answer[:opening]))
 
 
 def _longer(row: Row) -> bool | None:
@@ -193,8 +194,8 @@ def _share_of(listed: frozenset[str]) -> Callable[[str], bool]:
     return enough
 
 
-def _first(text: str, name: str) -> tuple[int, int]:
-    return wordlists.pattern(wordlists.ours(name)).search(text).span()
+def _first(text: str, listed: frozenset[str]) -> tuple[int, int]:
+    return wordlists.pattern(listed).search(text).span()
 
 
 def _toxic(texts: list[tuple[Row, str, str]], context: Context) -> list[tuple[Row, str, str, tuple[int, int]]]:
@@ -203,5 +204,5 @@ def _toxic(texts: list[tuple[Row, str, str]], context: Context) -> list[tuple[Ro
         scores = context.toxicity([text for *_, text in texts])
         return [(row, name, f"score {score:.2f}", (0, 0)) for (row, name, _), score in zip(texts, scores, strict=True)
                 if score >= TOXIC]
-    seek = wordlists.pattern(wordlists.ours("toxic"))
+    seek = wordlists.pattern(context.listed("toxic"))
     return [(row, name, "a word of the list", match.span()) for row, name, text in texts if (match := seek.search(text))]

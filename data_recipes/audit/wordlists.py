@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 from data_recipes.errors import Refused
 
 OURS = Path(__file__).parent / "words"
+NAMES = ("angry", "sad", "toxic", "refusal")  # lists that a user may replace; refusals are ours by pattern
+UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # scripts whose words have no spaces around them
 
 
 @lru_cache(maxsize=64)
@@ -45,9 +49,29 @@ def groups(path: Path = OURS / "groups.txt") -> dict[str, frozenset[str]]:
 
 @lru_cache(maxsize=256)
 def pattern(listed: frozenset[str]) -> re.Pattern:
-    """One pattern for all words of a list, the longest first."""
-    options = "|".join(re.escape(word) for word in sorted(listed, key=lambda word: (-len(word), word)))
-    return re.compile(rf"(?<!\w)(?:{options})(?!\w)", re.IGNORECASE)
+    """One pattern for all words of a list, the longest first; in scripts without spaces they may stand within a run."""
+    longest_first = sorted(listed, key=lambda word: (-len(word), word))
+    within = [re.escape(word) for word in longest_first if UNSPACED.search(word)]
+    whole = "|".join(re.escape(word) for word in longest_first if not UNSPACED.search(word))
+    return re.compile("|".join([*([rf"(?<!\w)(?:{whole})(?!\w)"] if whole else []), *within]), re.IGNORECASE)
+
+
+def chosen(given: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Lists by name from `NAME=FILE`, such as "toxic=words.txt".
+
+    Raises:
+        Refused: another form, a name that is not one of NAMES (with the nearest), or a file that cannot be read.
+    """
+    found = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if name not in NAMES or not path:
+            near = get_close_matches(name, NAMES, n=1)
+            raise Refused(f"'{text}' names no word list", where="--words",
+                          expected=f"NAME=FILE, NAME one of {', '.join(NAMES)}",
+                          do=f"Did you mean {near[0]}={path or 'FILE'}?" if near else "")
+        found[name] = words(Path(path).expanduser())
+    return found
 
 
 def ours(name: str) -> frozenset[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from data_recipes import languages, near
+from data_recipes.audit import wordlists
 from data_recipes.building import rows
-from data_recipes.building.steps.base import Drop, Judge
+from data_recipes.building.steps.base import Drop, InputFiles, Judge
 from data_recipes.errors import Refused
 from data_recipes.quality import RULES
 
@@ -21,6 +23,7 @@ def filter_rows(
     *, min_words: Count = 0, max_words: Count | None = None, min_answer_words: Count = 0,
     max_answer_words: Count | None = None, max_chars: Count | None = None, max_turns: Count | None = None,
     language: list[str] = [], language_of: rows.Part = "row", quality: list[Rule] = [],  # noqa: B006 - never changed
+    without: InputFiles = [],  # noqa: B006
 ) -> Judge:
     """Drops rows by length, language and rules of quality.
 
@@ -30,12 +33,14 @@ def filter_rows(
         language: two-letter codes that are kept. Where the language cannot be told (few letters, code), the row is kept.
         language_of: the part of the row whose language counts.
         quality: names of `data_recipes.quality.RULES`, each looked at for every answer.
+        without: text files with one word or phrase a line that no answer may hold, such as refusals in your language.
     """
     tests = [
         *_lengths(min_words, max_words, max_chars, max_turns),
         *_answer_lengths(min_answer_words, max_answer_words),
         *([_language(language, language_of)] if language else []),
         *(_rule(name) for name in quality),
+        *(_without(Path(path)) for path in without),
     ]
 
     def judge(row: dict) -> dict | Drop:
@@ -98,5 +103,15 @@ def _rule(name: str) -> Callable[[dict], Drop | None]:
     def test(row: dict) -> Drop | None:
         found = next((found for text in rows.answers(row) if (found := rule(text))), "")
         return Drop(name, found) if found else None
+
+    return test
+
+
+def _without(path: Path) -> Callable[[dict], Drop | None]:
+    pattern = wordlists.pattern(wordlists.words(path))
+
+    def test(row: dict) -> Drop | None:
+        found = next((match for text in rows.answers(row) if (match := pattern.search(text))), None)
+        return Drop("listed-words", f"{found.group()!r} of {path.name}") if found else None
 
     return test

@@ -14,6 +14,7 @@ from data_recipes.audit.model import CLEAN, FACT, LOOK, PROBLEM, Context, Findin
 from data_recipes.audit.people import difference
 from data_recipes.audit.run import audit
 from data_recipes.audit.thresholds import names
+from data_recipes.errors import Refused
 from data_recipes.intervals import wilson
 from data_recipes.records import BadRow, Comparison, Demonstration, Labelled, Message, Text, Unpaired
 from tests.data_recipes.audit.worlds import made_rows
@@ -122,6 +123,18 @@ def test_noise_by_hand_and_estimated_from_repeats():
     assert found.measure.high - found.measure.low < 0.1
 
 
+def test_what_a_mixture_took_again_is_no_second_judgement():
+    def row(at: int, source_row: int) -> Row:
+        return pair(at, SENTENCES[source_row], SENTENCES[source_row + 50], f"Question {source_row}?",
+                    origin={"source": "votes", "licence": "own", "row": source_row})
+
+    repeated = [row(at, at % 10) for at in range(30)]
+    assert "0 judgements were repeated" in check(repeated, "label-noise").text
+    judged_twice = [row(at, at % 10) for at in range(10)] + [pair(at, SENTENCES[at % 10], SENTENCES[at % 10 + 50],
+                                                                  f"Question {at % 10}?") for at in range(10, 20)]
+    assert check(judged_twice, "label-noise").total == 10
+
+
 def test_one_text_with_two_labels_is_a_contradiction():
     rows = [Row(Labelled(text, label, where=f"l:{at + 1}")) for at, (text, label) in
             enumerate([("a fine film", 1), ("a dull film", 0), ("A fine film!", 0)])]
@@ -184,6 +197,30 @@ def test_toxicity_by_a_model_takes_its_scores():
 def test_word_lists_count_whole_words_in_any_case():
     seek = wordlists.pattern(frozenset({"hell", "go to hell"}))
     assert seek.findall("Go To Hell, hello shell") == ["Go To Hell"]
+    mixed = wordlists.pattern(frozenset({"笨蛋", "Idiot"}))
+    assert mixed.findall("你这个笨蛋真笨 idiot idiotisch") == ["笨蛋", "idiot"]
+
+
+def test_a_team_s_own_words_take_the_place_of_the_english_ones(tmp_path):
+    (tmp_path / "nein.txt").write_text("# Absagen\ndabei kann ich leider nicht helfen\n", encoding="utf-8")
+    (tmp_path / "grob.txt").write_text("trottel\n", encoding="utf-8")
+    words = wordlists.chosen([f"refusal={tmp_path / 'nein.txt'}", f"toxic={tmp_path / 'grob.txt'}"])
+    rows = [chat(0, "Hallo", "Dabei kann ich leider nicht helfen."), chat(1, "Hallo", "Du Trottel!"),
+            chat(2, "Hello", "I'm sorry, but I can't help with that, you idiot.")]
+    assert [one.where for one in check(rows, "refusals", words=words).places] == ["rows.jsonl:1"]
+    assert [one.where for one in check(rows, "toxic", words=words).places] == ["rows.jsonl:2"]
+    assert [one.where for one in check(rows, "refusals").places] == ["rows.jsonl:3"]
+    women = [chat(at, f"Frage einer Frau {at}?" if at % 2 else f"Frage {at}?", rows[0].answers["answer"] if at % 2 else "Gern.")
+             for at in range(60)]
+    found = check(women, "groups", groups={"women": frozenset({"frau"})}, words=words)
+    assert found.figures[0].label == "refused: women"
+
+
+@pytest.mark.parametrize("given, said", [("toxik=x.txt", "Did you mean toxic=x.txt?"), ("toxic", "NAME=FILE"),
+                                         ("toxic=no.txt", "cannot be read")])
+def test_a_word_list_that_is_none_is_refused(given, said):
+    with pytest.raises(Refused, match=said.replace("?", r"\?")):
+        wordlists.chosen([given])
 
 
 # ----------------------------------------------------------------------------------------------------------------- domain

@@ -60,6 +60,15 @@ def test_row_steps(name, settings, row, wanted):
     assert json.dumps(row) == before
 
 
+def test_words_that_no_answer_may_hold(tmp_path):
+    (tmp_path / "absagen.txt").write_text("# reviewed\nkann ich nicht helfen\n", encoding="utf-8")
+    given = [chat("Hilfe?", "Da kann ich NICHT helfen."), chat("Ich fürchte, da kann ich nicht helfen?", "Doch.")]
+    built(tmp_path, given, [{"filter": {"without": ["absagen.txt"]}}])
+    assert [row["messages"][1]["content"] for row in outputs(tmp_path)["train.jsonl"]] == ["Doch."]
+    assert [(fate["reason"], fate["detail"]) for fate in fates(tmp_path) if fate["fate"] == "dropped"] == [
+        ("listed-words", "'kann ich NICHT helfen' of absagen.txt")]
+
+
 def test_style_and_decontaminate_read_their_files(tmp_path):
     (tmp_path / "guide.yaml").write_text("name: g\navoid: {words: [cheap]}\n", encoding="utf-8")
     style = row_steps.one_line(name="style", settings={"guide": [str(tmp_path / "guide.yaml")]})
