@@ -31,8 +31,8 @@ class Model(Section):
     )
 
 
-class Data(Section):
-    """Which rows are read, checked and rendered."""
+class Rows(Section):
+    """Which rows are read and checked."""
 
     train: Annotated[list[str], Several] = Field(
         [], description="training file, files or hub data set id; the same as --data"
@@ -51,6 +51,11 @@ class Data(Section):
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(
         0.0, description="share of bad rows that may be dropped; at 0 any bad row stops the stage"
     )
+
+
+class Data(Rows):
+    """Which rows are read, checked and rendered."""
+
     system: str | None = Field(None, description="system prompt put before rows that have none")
     tools: str | None = Field(None, description="JSON file of tool definitions given to the chat template")
     thinking: Literal["template", "off", "keep"] = Field(
