@@ -31,9 +31,9 @@ align collect export votes.db --to csv --output events.csv
 @click.option("--edits/--no-edits", default=True, help="Use edited answers. [on]")
 @click.option("--only-edited", is_flag=True, help="With sft: edited answers alone.")
 @click.option("--keep-unacceptable", is_flag=True, help="With dpo: also pairs whose better answer is not acceptable.")
-@click.option("--labels", type=click.Choice(("acceptable", "choice")), default="acceptable",
-              help="With kto: labels from what was called acceptable, or, where nobody was asked, from the choice. "
-              "[acceptable]")
+@click.option("--labels", type=click.Choice(("choice", "acceptable")), default="choice",
+              help="With kto: where nobody said what is acceptable, the better answer is true and the other false; or "
+              "acceptable alone. [choice]")
 @output_options
 def export_command(file: str, output: str, as_json: bool, **wish: Any) -> dict[str, Any]:
     """Write votes as rows that a stage or TRL reads, with a manifest. The same votes give the same bytes.
@@ -50,6 +50,9 @@ def export_command(file: str, output: str, as_json: bool, **wish: Any) -> dict[s
     ui.say(f"{manifest['rows']} rows in {output}, events {manifest['events_sha256'][:12]}")
     for reason, count in manifest.get("left_out", {}).items():
         ui.say(f"left out: {count} {reason}")
+    if guessed := manifest.get("labels_from", {}).get("choice"):
+        ui.say(f"{guessed} labels are from the choice alone, better true and other false: nobody said what is acceptable "
+               "(init --acceptable asks; --labels acceptable leaves them out)")
     if len(versions := manifest.get("guidelines", [])) > 1:
         shown = ", ".join(f"{row['votes']} under version {row['version']}" for row in versions)
         ui.warn(f"votes under several versions of the guidelines are together here ({shown}); --guideline N takes one")

@@ -1,11 +1,13 @@
 """From votes to rows to train on, with a manifest that names the events behind the file: same votes, same bytes.
 
-    vote                 reward, DPO                          KTO                              SFT
-    one is better        a pair                               true or false where it was told  the better one
-    tie, both good       none                                 two true (both good)             none
-    both bad             none                                 two false                        none
-    edited               edited > first and edited > second   edited true                      the edited one
-    skip, flag           none                                 none                             none
+    vote                 reward, DPO                          KTO                                SFT
+    one is better        a pair                               whether each is acceptable, or,    the better one
+                                                              where not told, is the better one
+    both good            none                                 two true                           none
+    both bad             none                                 two false                          none
+    tie                  none                                 as told, or none                   none
+    edited               edited > first and edited > second   edited true                        the edited one
+    skip, flag           none                                 none                               none
 
 Repeats, gold and training items are never rows. `margin` stands on all rows or on none, since TRL's collator looks for it
 on the first row of a batch only (https://github.com/huggingface/trl/issues/5539).
@@ -30,7 +32,7 @@ from data_recipes.files import sha256_file, write_json, write_text
 
 KINDS = ("reward", "dpo", "kto", "sft", "arena", "csv")
 FORMAT = 1
-LABELS = ("acceptable", "choice")
+LABELS = ("choice", "acceptable")
 VOICES = ("people", "judges", "all")
 
 
@@ -41,7 +43,7 @@ class Wish:
     to: one of KINDS. aggregate: one of aggregate.RULES. threshold: for `mean`. margin: the strength as `margin`, on all rows.
     list_name: one list only. voices: whose votes. guideline: votes under this version only. edits: whether edited answers
     are used. only_edited: SFT rows from edited answers alone. keep_unacceptable: DPO pairs whose better answer was found not
-    acceptable. labels: KTO's labels from acceptance alone, or from the choice where acceptance was not asked.
+    acceptable. labels: KTO's labels from the choice where nobody said what is acceptable, or from acceptance alone.
     """
 
     to: str
@@ -54,7 +56,7 @@ class Wish:
     edits: bool = True
     only_edited: bool = False
     keep_unacceptable: bool = False
-    labels: str = "acceptable"
+    labels: str = "choice"
 
     def __post_init__(self) -> None:
         for name, value, known in (("--to", self.to, KINDS), ("--aggregate", self.aggregate, RULES),
@@ -104,6 +106,8 @@ def _training_rows(view, wish: Wish) -> tuple[str, dict]:
                       expected="votes on items", do="Collect more, or export by another rule (--aggregate).")
     facts = {"rows": len(rows), "votes_used": len(used), "left_out": dict(sorted(left_out.items())),
              "guidelines": view.guideline_counts(used)}
+    if wish.to == "kto":
+        facts["labels_from"] = dict(sorted(Counter(row["label_from"] for row in rows).items()))
     if wish.aggregate == "weighted":
         facts["weights"] = {name: round(weight, 6) for name, weight in sorted(weigh(used).items())}
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), facts

@@ -69,37 +69,46 @@ def _pair_row(content: Content, outcome: Outcome, better: Answer, worse: Answer,
 
 
 def kto_rows(view, found: Sequence[Outcome], left_out: Counter, *, rule: str, edits: bool, by_choice: bool) -> list[dict]:
-    """Single answers with a label. An answer that stands in several pairs is one row (each: one a vote)."""
-    labels: dict[tuple, list[bool | None]] = {}
-    kept: dict[tuple, tuple[Content, Outcome, Answer]] = {}
+    """Single answers with a label. An answer that stands in several pairs is one row (each: one a vote).
+
+    by_choice: an answer of which nobody said whether it is acceptable is good where it was the better one, else bad.
+    """
+    rows = []
+    for content, outcome, answer, told, chosen in _judged(view, found, rule, edits):
+        said = [value for value in told if value is not None]
+        label = accepted(said or (chosen if by_choice else ()), unanimous=rule == "unanimous")
+        if label is None or not answer.text.strip():
+            left_out[_unlabelled(said, chosen, by_choice) if label is None else "empty answers"] += 1
+            continue
+        tools = {"tools": content.tools} if content.tools else {}
+        rows.append({"prompt": list(content.messages), "completion": [_turn(answer)], "label": label, **tools,
+                     "label_from": "acceptable" if said else "choice", **_origin(content, outcome, completion=answer)})
+    return rows
+
+
+def _judged(view, found: Sequence[Outcome], rule: str, edits: bool) -> list[tuple]:
+    """Each answer once, with what was told of it in all of its pairs, and with whether it was the better one in them."""
+    kept: dict[tuple, tuple[Content, Outcome, Answer, list[bool | None], list[bool]]] = {}
     for number, outcome in enumerate(found):
         content = view.content(outcome.item)
         for side, answer in enumerate(content.answers):
             key = (content.prompt_id, answer.text, *((number,) if rule == "each" else ()))
-            kept.setdefault(key, (content, outcome, answer))
-            labels.setdefault(key, []).extend(_labels(outcome, side, by_choice))
+            *_, told, chosen = kept.setdefault(key, (content, outcome, answer, [], []))
+            told += [acceptance(vote)[side] for vote in outcome.votes]
+            chosen += [outcome.better == side] if outcome.better is not None else []
         for text, _ in edited(content, outcome) if edits else ():
             key = (content.prompt_id, text, EDITED)
-            kept.setdefault(key, (content, outcome, Answer(text, EDITED)))
-            labels.setdefault(key, []).append(True)
-    rows = []
-    for key, (content, outcome, answer) in kept.items():
-        label = accepted(labels[key], unanimous=rule == "unanimous")
-        if label is None or not answer.text.strip():
-            left_out["answers of which nobody, or not enough, say whether they are acceptable" if label is None
-                     else "empty answers"] += 1
-            continue
-        tools = {"tools": content.tools} if content.tools else {}
-        rows.append({"prompt": list(content.messages), "completion": [_turn(answer)], "label": label, **tools,
-                     **_origin(content, outcome, completion=answer)})
-    return rows
+            kept.setdefault(key, (content, outcome, Answer(text, EDITED), [], []))[3].append(True)
+    return list(kept.values())
 
 
-def _labels(outcome: Outcome, side: int, by_choice: bool) -> list[bool | None]:
-    told = [acceptance(vote)[side] for vote in outcome.votes]
-    if by_choice and outcome.better is not None and all(value is None for value in told):
-        return [outcome.better == side]
-    return told
+def _unlabelled(said: list[bool], chosen: list[bool], by_choice: bool) -> str:
+    """Why an answer has no label."""
+    if said:
+        return "answers whose votes do not agree on whether they are acceptable"
+    if chosen and not by_choice:
+        return "answers of which nobody said whether they are acceptable, only which is better"
+    return "answers better in some pairs and worse in others" if chosen else "answers of ties and of votes that do not agree"
 
 
 def sft_rows(view, found: Sequence[Outcome], left_out: Counter, *, edits: bool, only_edited: bool) -> list[dict]:

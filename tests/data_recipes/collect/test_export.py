@@ -98,12 +98,32 @@ def test_an_answer_in_several_pairs_is_one_kto_row(tmp_path):
     assert export(store, Wish("kto", aggregate="each"), tmp_path / "e.jsonl")["rows"] == 4
 
 
-def test_labels_may_come_from_the_choice_where_nobody_was_asked(tmp_path):
+def test_labels_come_from_the_choice_where_nobody_was_asked(tmp_path):
     store = made(tmp_path / "v.db", 2, ("ana",))
     cast(store, 1, {"question 0": ("first", 2), "question 1": ("tie", None)})
-    with pytest.raises(Refused, match="no vote gives a row"):
-        export(store, Wish("kto"), tmp_path / "k.jsonl")
-    assert export(store, Wish("kto", labels="choice"), tmp_path / "k.jsonl")["rows"] == 2
+    manifest = export(store, Wish("kto"), tmp_path / "k.jsonl")
+    found = {row["completion"][0]["content"]: (row["label"], row["label_from"]) for row in rows(tmp_path / "k.jsonl")}
+    assert found == {"first 0": (True, "choice"), "second 0": (False, "choice")}
+    assert manifest["labels_from"] == {"choice": 2} and manifest["left_out"] == {
+        "answers of ties and of votes that do not agree": 2}
+    with pytest.raises(Refused, match="2 answers of which nobody said whether they are acceptable, only which is better"):
+        export(store, Wish("kto", labels="acceptable"), tmp_path / "a.jsonl")
+
+
+def test_what_was_told_of_an_answer_goes_before_the_choice(tmp_path):
+    answers = [Answer(f"answer {name}") for name in "abc"]
+    chat = ({"role": "user", "content": "question 0"},)
+    three = tuple(Item(chat, answers[one], answers[two]) for one, two in ((0, 1), (1, 2), (0, 2)))
+    store, voter = made(tmp_path / "v.db", people=("ana",), items=three), None
+    while (task := store.claim(1)) is not None:
+        voter = voter or Voter(store, 1)
+        better = min(("left", "right"), key=lambda side: getattr(task, side))  # a over b over c
+        asked = {"left": False, "right": False} if task.item == 1 else None  # a and b are bad, though a is the better
+        voter.vote(task, better, 2, acceptable=asked)
+    manifest = export(store, Wish("kto"), tmp_path / "k.jsonl")
+    found = {row["completion"][0]["content"]: (row["label"], row["label_from"]) for row in rows(tmp_path / "k.jsonl")}
+    assert found == {"answer a": (False, "acceptable"), "answer b": (False, "acceptable"), "answer c": (False, "choice")}
+    assert manifest["labels_from"] == {"acceptable": 2, "choice": 1}
 
 
 def test_sft_rows_are_edited_answers_or_else_the_better_ones_that_are_acceptable(store, tmp_path):
