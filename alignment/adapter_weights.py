@@ -35,11 +35,14 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: Task, se
     return _wrap(model, config)
 
 
-def continued_adapter(model: torch.nn.Module, folder: Path, *, task: Task, dropout: float | None = None) -> PeftModel:
+def continued_adapter(
+    model: torch.nn.Module, folder: Path, *, task: Task, dropout: float | None = None, new_head: bool = False
+) -> PeftModel:
     """Wraps `model` with a trainable copy of the adapter in `folder`.
 
     An adapter of another task is carried over to a model with a head of its own: the head is saved with the adapter
-    (`modules_to_save`) and starts as the model has it (zero, for scores).
+    (`modules_to_save`) and starts as the model has it (zero, for scores). So does it with `new_head`, where the adapter's own
+    head is for other labels.
 
     Raises:
         Failed: where a tensor of the adapter found no place in the model.
@@ -49,6 +52,8 @@ def continued_adapter(model: torch.nn.Module, folder: Path, *, task: Task, dropo
         virtual = PeftConfig.from_pretrained(str(folder)).is_prompt_learning
         above = "base_model." if virtual else "base_model.model."  # PEFT puts no tuner around what it only prompts
         for name in head_modules(model):
+            if new_head and not name.endswith(".pooler"):
+                state = {key: value for key, value in state.items() if not key.startswith(f"{above}{name}.")}
             for key, value in model.get_submodule(name).state_dict().items():
                 state.setdefault(f"{above}{name}.{key}", value.detach().cpu())
     wrapped = like_parent(model, folder, task=task, dropout=dropout)
@@ -241,6 +246,13 @@ def head_modules(model: torch.nn.Module) -> list[str]:
     on_top = [name for name, module in model.named_children() if name != trunk and any(True for _ in module.parameters())]
     pooler = getattr(getattr(model, trunk), "pooler", None)
     return on_top + ([f"{trunk}.pooler"] if isinstance(pooler, torch.nn.Module) else [])
+
+
+def reset_head(model: torch.nn.Module) -> None:
+    """A new head in place of one that was trained for other labels; the trunk's pooler stays."""
+    for name in head_modules(model):
+        if not name.endswith(".pooler"):
+            model.get_submodule(name).apply(model._init_weights)
 
 
 def describe(model: torch.nn.Module) -> dict | None:

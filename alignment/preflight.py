@@ -26,7 +26,7 @@ def check(config: StageConfig, output: Path) -> None:
         check_data(source, config.origin("data.train") or "--data")
     if config.data.validation:
         check_data(config.data.validation, config.origin("data.validation") or "--validation")
-    if config.data.tools and not Path(config.data.tools).expanduser().is_file():
+    if getattr(config.data, "tools", None) and not Path(config.data.tools).expanduser().is_file():
         raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
     if config.stage == "ppo" and not config.ppo.reward:
         raise Refused("no reward was named", where="--reward", expected="a reward run, or module:function")

@@ -27,6 +27,11 @@ class Task:
         """Whether the model has a head of its own in place of the vocabulary's."""
         return self.name in {"score", "labels", "tokens"}
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether it is a classifier, of texts or of tokens."""
+        return self.name in {"labels", "tokens"}
+
     def auto_class(self) -> Any:
         """The transformers class; imports transformers."""
         import transformers

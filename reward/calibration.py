@@ -40,9 +40,20 @@ def expected_calibration_error(confidence_B, correct_B, *, bins: int = BINS, low
 
     Naeini et al. (2015); Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599, equation 3.
     """
-    total = len(np.asarray(confidence_B))
-    parts = reliability(confidence_B, correct_B, bins=bins, lowest=lowest)
-    return float(sum(part["count"] / total * abs(part["accuracy"] - part["confidence"]) for part in parts))
+    gaps_Bb = calibration_gaps(confidence_B, correct_B, bins=bins, lowest=lowest)
+    return float(np.abs(gaps_Bb.sum(axis=0)).sum() / len(gaps_Bb))
+
+
+def calibration_gaps(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.5) -> np.ndarray:
+    """What each row adds to its bin, correct - confidence, shape (B, bins): the ECE is sum_b |sum of b's gaps| / N."""
+    confidence_B, correct_B = (np.asarray(x, dtype=np.float64) for x in (confidence_B, correct_B))
+    index_B = _bins_of(confidence_B, bins, lowest)
+    return np.eye(bins)[index_B] * (correct_B - confidence_B)[:, None]
+
+
+def _bins_of(confidence_B, bins: int, lowest: float) -> np.ndarray:
+    edges = np.linspace(lowest, 1.0, bins + 1)
+    return np.clip(np.searchsorted(edges, confidence_B, side="right") - 1, 0, bins - 1)
 
 
 def reliability(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.5) -> list[dict]:
@@ -50,7 +61,7 @@ def reliability(confidence_B, correct_B, *, bins: int = BINS, lowest: float = 0.
     confidence_B, correct_B = (np.asarray(x, dtype=np.float64) for x in (confidence_B, correct_B))
     assert confidence_B.shape == correct_B.shape and confidence_B.ndim == 1, (confidence_B.shape, correct_B.shape)
     edges = np.linspace(lowest, 1.0, bins + 1)
-    index_B = np.clip(np.searchsorted(edges, confidence_B, side="right") - 1, 0, bins - 1)
+    index_B = _bins_of(confidence_B, bins, lowest)
     return [
         _bin(edges[b], edges[b + 1], confidence_B[index_B == b], correct_B[index_B == b])
         for b in range(bins)

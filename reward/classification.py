@@ -1,7 +1,9 @@
 """Is a classifier right? Figures from counts, ranks and numbers; only numpy, no interval, no model.
 
-Axes: N rows, C classes, L labels that hold or not. Where a share has nothing below its line (no row was called a class) it is 0,
-and means over classes are over those that occur in the truth or in the guesses, as scikit-learn has both.
+Axes: N rows, C classes, L labels that hold or not. `weights` of shape (..., N) say how often each row counts: draws of a
+bootstrap, or nothing for once each; what is returned has their leading shape. Where a share has nothing below its line (no row
+was called a class) it is 0, and means over classes are over those that occur in the truth or in the guesses, as scikit-learn
+has both.
 """
 
 from __future__ import annotations
@@ -16,140 +18,158 @@ def confusion(truth_N, guess_N, classes: int) -> np.ndarray:
     return np.bincount(truth_N * classes + guess_N, minlength=classes * classes).reshape(classes, classes)
 
 
-def from_confusion(counts_CC) -> dict[str, np.ndarray]:
-    """The figures of one class a row, each of the leading shape of `counts_CC` (..., C, C).
-
-    precision_c = n_cc / sum_t n_tc;  recall_c = n_cc / sum_g n_cg;  F1_c = 2 n_cc / (sum_t n_tc + sum_g n_cg)
-    """
-    counts_CC = np.asarray(counts_CC, dtype=np.float64)
-    assert counts_CC.shape[-1] == counts_CC.shape[-2], counts_CC.shape
-    right_C = np.diagonal(counts_CC, axis1=-2, axis2=-1)
-    true_C, guessed_C = counts_CC.sum(-1), counts_CC.sum(-2)
-    return {
-        "accuracy": _share(right_C.sum(-1), counts_CC.sum((-2, -1))),
-        **by_class(right_C, true_C, guessed_C),
-        "matthews": matthews(counts_CC),
-    }
+def class_counts(truth_N, guess_N, classes: int) -> np.ndarray:
+    """What each row adds to each class's counts: (rightly called, true, called), shape (N, C, 3)."""
+    truth_NC, guess_NC = (np.eye(classes, dtype=bool)[np.asarray(place_N, dtype=np.int64)] for place_N in (truth_N, guess_N))
+    return label_counts(truth_NC, guess_NC)
 
 
-def by_class(right_C, true_C, guessed_C) -> dict[str, np.ndarray]:
-    """F1, precision and recall as means over classes, and F1 weighted by how often each is true.
-
-    Args:
-        right_C: how often each class was called rightly. true_C: how often it is true. guessed_C: how often it was called.
-    """
-    precision_C, recall_C = _share(right_C, guessed_C), _share(right_C, true_C)
-    f1_C, occurs_C = _share(2 * right_C, true_C + guessed_C), (true_C + guessed_C) > 0
-    classes = occurs_C.sum(-1)
-    return {
-        "macro_f1": _share((f1_C * occurs_C).sum(-1), classes),
-        "weighted_f1": _share((f1_C * true_C).sum(-1), true_C.sum(-1)),
-        "precision": _share((precision_C * occurs_C).sum(-1), classes),
-        "recall": _share((recall_C * occurs_C).sum(-1), classes),
-    }
-
-
-def matthews(counts_CC) -> np.ndarray:
-    """Matthews' correlation for any number of classes; 0 where truth or guesses are all of one class.
-
-    (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2)), c right, s all, p_k called k, t_k truly k.
-    Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient (2004), equation 8.
-    """
-    counts_CC = np.asarray(counts_CC, dtype=np.float64)
-    true_C, guessed_C = counts_CC.sum(-1), counts_CC.sum(-2)
-    right, total = np.trace(counts_CC, axis1=-2, axis2=-1), true_C.sum(-1)
-    spread = (total**2 - (guessed_C**2).sum(-1)) * (total**2 - (true_C**2).sum(-1))
-    return _share(right * total - (true_C * guessed_C).sum(-1), np.sqrt(spread))
-
-
-def auroc(scores_N, positive_N) -> float:
-    """Probability that a positive row scores above a negative one, ties counted half; NaN without rows of both kinds.
-
-    (sum of the positives' ranks - n_p (n_p + 1) / 2) / (n_p n_n), ties with their mean rank: the Mann-Whitney U (Hanley and
-    McNeil, The meaning and use of the area under a receiver operating characteristic curve, 1982).
-    """
-    scores_N, positive_N = np.asarray(scores_N, dtype=np.float64), np.asarray(positive_N, dtype=bool)
-    assert scores_N.shape == positive_N.shape and scores_N.ndim == 1, (scores_N.shape, positive_N.shape)
-    positives = int(positive_N.sum())
-    if not 0 < positives < len(positive_N):
-        return float("nan")
-    total = ranks(scores_N)[positive_N].sum() - positives * (positives + 1) / 2
-    return float(total / (positives * (len(positive_N) - positives)))
-
-
-def mean_auroc(scores_NC, truth_NC) -> float:
-    """Mean over classes of each one against the rest; classes without rows of both kinds are left out, NaN if all are."""
-    scores_NC, truth_NC = np.asarray(scores_NC), np.asarray(truth_NC, dtype=bool)
-    assert scores_NC.shape == truth_NC.shape and scores_NC.ndim == 2, (scores_NC.shape, truth_NC.shape)
-    areas = [auroc(scores_NC[:, c], truth_NC[:, c]) for c in range(truth_NC.shape[1])]
-    held = [area for area in areas if not np.isnan(area)]
-    return float(np.mean(held)) if held else float("nan")
-
-
-def several_counts(truth_NL, guess_NL) -> np.ndarray:
-    """What each row adds to each label's counts: (rightly called, true, called), shape (N, L, 3)."""
+def label_counts(truth_NL, guess_NL) -> np.ndarray:
+    """As `class_counts`, where any number of labels may hold: shape (N, L, 3)."""
     truth_NL, guess_NL = np.asarray(truth_NL, dtype=bool), np.asarray(guess_NL, dtype=bool)
     assert truth_NL.shape == guess_NL.shape and truth_NL.ndim == 2, (truth_NL.shape, guess_NL.shape)
     return np.stack([truth_NL & guess_NL, truth_NL, guess_NL], axis=-1).astype(np.float64)
 
 
-def from_several(counts_L3, rows) -> dict[str, np.ndarray]:
-    """The figures of several labels a row, each of the leading shape of `counts_L3` (..., L, 3).
+def single_figures(counts_C3) -> dict[str, np.ndarray]:
+    """The figures of one class a row, from sums of `class_counts`, shape (..., C, 3)."""
+    counts_C3 = np.asarray(counts_C3, dtype=np.float64)
+    assert counts_C3.shape[-1] == 3, counts_C3.shape
+    return {
+        "accuracy": _share(counts_C3[..., 0].sum(-1), counts_C3[..., 1].sum(-1)),
+        **class_means(counts_C3),
+        "matthews": matthews(counts_C3),
+    }
 
-    micro_f1 counts all labels as one. matthews is the mean over labels of the 2 x 2 one.
+
+def class_means(counts_C3) -> dict[str, np.ndarray]:
+    """F1, precision and recall as means over classes, and F1 weighted by how often each is true.
+
+    precision_c = right_c / called_c;  recall_c = right_c / true_c;  F1_c = 2 right_c / (true_c + called_c)
+    """
+    right_C, true_C, called_C = np.moveaxis(np.asarray(counts_C3, dtype=np.float64), -1, 0)
+    f1_C, occurs_C = _share(2 * right_C, true_C + called_C), (true_C + called_C) > 0
+    classes = occurs_C.sum(-1)
+    return {
+        "macro_f1": _share((f1_C * occurs_C).sum(-1), classes),
+        "weighted_f1": _share((f1_C * true_C).sum(-1), true_C.sum(-1)),
+        "precision": _share((_share(right_C, called_C) * occurs_C).sum(-1), classes),
+        "recall": _share((_share(right_C, true_C) * occurs_C).sum(-1), classes),
+    }
+
+
+def matthews(counts_C3) -> np.ndarray:
+    """Matthews' correlation for any number of classes; 0 where truth or guesses are all of one class.
+
+    (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2)), c right, s all, p_k called k, t_k truly k.
+    Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient (2004), equation 8.
+    """
+    right_C, true_C, called_C = np.moveaxis(np.asarray(counts_C3, dtype=np.float64), -1, 0)
+    total = true_C.sum(-1)
+    spread = (total**2 - (called_C**2).sum(-1)) * (total**2 - (true_C**2).sum(-1))
+    return _share(right_C.sum(-1) * total - (true_C * called_C).sum(-1), np.sqrt(np.maximum(spread, 0)))
+
+
+def multi_figures(counts_L3, rows) -> dict[str, np.ndarray]:
+    """The figures of several labels a row: micro_f1 counts all labels as one, matthews is the mean of each label's own.
 
     Args:
-        counts_L3: sums over rows of `several_counts`. rows: how many rows those are, of the leading shape or one number.
+        counts_L3: sums of `label_counts`, shape (..., L, 3). rows: how many rows those are.
     """
     counts_L3 = np.asarray(counts_L3, dtype=np.float64)
-    right_L, true_L, guessed_L = np.moveaxis(counts_L3, -1, 0)
-    rest_L = np.asarray(rows, dtype=np.float64)[..., None] - true_L - guessed_L + right_L
-    pairs_L22 = np.stack([np.stack([rest_L, guessed_L - right_L], -1), np.stack([true_L - right_L, right_L], -1)], -2)
+    right_L, true_L, called_L = np.moveaxis(counts_L3, -1, 0)
+    no_L3 = np.stack([rows - true_L - called_L + right_L, rows - true_L, rows - called_L], -1)  # of "it does not hold"
     return {
-        "micro_f1": _share(2 * right_L.sum(-1), (true_L + guessed_L).sum(-1)),
-        **by_class(right_L, true_L, guessed_L),
-        "matthews": matthews(pairs_L22).mean(-1),
+        "micro_f1": _share(2 * right_L.sum(-1), (true_L + called_L).sum(-1)),
+        **class_means(counts_L3),
+        "matthews": matthews(np.stack([no_L3, counts_L3], -2)).mean(-1),
     }
 
 
-def pearson(x_N, y_N) -> float:
-    """Correlation; NaN where one of the two does not vary."""
-    x_N, y_N = _numbers(x_N, y_N)
-    x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
-    spread = np.sqrt((x_N**2).sum() * (y_N**2).sum())
-    return float((x_N * y_N).sum() / spread) if spread > 0 else float("nan")
+def auroc(scores_N, positive_N, weights=None) -> np.ndarray:
+    """Probability that a positive row scores above a negative one, ties counted half; NaN without rows of both kinds.
+
+    The Mann-Whitney U over n_p n_n (Hanley and McNeil, The meaning and use of the area under a receiver operating
+    characteristic curve, 1982).
+    """
+    scores_N, positive_N = np.asarray(scores_N, dtype=np.float64), np.asarray(positive_N, dtype=bool)
+    assert scores_N.shape == positive_N.shape and scores_N.ndim == 1, (scores_N.shape, positive_N.shape)
+    weights = _weights(weights, len(scores_N))
+    order_N = np.argsort(scores_N, kind="stable")
+    starts_G = np.flatnonzero(np.diff(scores_N[order_N], prepend=-np.inf))
+    sorted_weights = weights[..., order_N]
+    positive_G, negative_G = (
+        np.add.reduceat(sorted_weights * kind_N[order_N], starts_G, axis=-1) for kind_N in (positive_N, ~positive_N)
+    )
+    won = (positive_G * (np.cumsum(negative_G, -1) - negative_G / 2)).sum(-1)
+    pairs = positive_G.sum(-1) * negative_G.sum(-1)
+    return np.where(pairs > 0, _share(won, pairs), np.nan)
 
 
-def spearman(x_N, y_N) -> float:
-    """Pearson's correlation of the ranks, ties with their mean rank."""
-    x_N, y_N = _numbers(x_N, y_N)
-    return pearson(ranks(x_N), ranks(y_N))
+def mean_auroc(scores_NC, truth_NC, weights=None) -> np.ndarray:
+    """Mean over classes of each one against the rest; classes without rows of both kinds are left out, NaN if all are."""
+    scores_NC, truth_NC = np.asarray(scores_NC), np.asarray(truth_NC, dtype=bool)
+    assert scores_NC.shape == truth_NC.shape and scores_NC.ndim == 2, (scores_NC.shape, truth_NC.shape)
+    areas_C = np.stack([auroc(scores_NC[:, c], truth_NC[:, c], weights) for c in range(truth_NC.shape[1])], -1)
+    held_C = ~np.isnan(areas_C)
+    return np.where(held_C.any(-1), _share(np.where(held_C, areas_C, 0).sum(-1), held_C.sum(-1)), np.nan)
 
 
-def regression_figures(truth_N, guess_N) -> dict[str, float]:
-    """rmse, mae, r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2, and both correlations."""
-    truth_N, guess_N = _numbers(truth_N, guess_N)
-    error_N, spread = truth_N - guess_N, ((truth_N - truth_N.mean()) ** 2).sum()
+def regression_figures(truth_N, guess_N, weights=None) -> dict[str, np.ndarray]:
+    """Both correlations, mae, rmse and r2 = 1 - sum (y - f)^2 / sum (y - mean y)^2, which is NaN where y does not vary."""
+    truth_N, guess_N = np.asarray(truth_N, dtype=np.float64), np.asarray(guess_N, dtype=np.float64)
+    assert truth_N.shape == guess_N.shape and truth_N.ndim == 1, (truth_N.shape, guess_N.shape)
+    weights = _weights(weights, len(truth_N))
+    squares, spread = ((truth_N - guess_N) ** 2 * weights).sum(-1), _spread(truth_N, weights)
+    total = weights.sum(-1)
     return {
-        "pearson": pearson(truth_N, guess_N),
-        "spearman": spearman(truth_N, guess_N),
-        "mae": float(np.abs(error_N).mean()),
-        "rmse": float(np.sqrt((error_N**2).mean())),
-        "r2": float(1 - (error_N**2).sum() / spread) if spread > 0 else float("nan"),
+        "pearson": pearson(truth_N, guess_N, weights),
+        "spearman": pearson(ranks(truth_N, weights), ranks(guess_N, weights), weights),
+        "mae": (np.abs(truth_N - guess_N) * weights).sum(-1) / total,
+        "rmse": np.sqrt(squares / total),
+        "r2": np.where(spread > 0, 1 - _share(squares, spread), np.nan),
     }
 
 
-def ranks(values_N) -> np.ndarray:
-    """Ranks from 1, ties with the mean of theirs, shape (N,)."""
+def pearson(x, y, weights=None) -> np.ndarray:
+    """Correlation of values of shape (..., N); NaN where one of the two does not vary."""
+    weights = _weights(weights, np.shape(x)[-1])
+    x, y = (np.asarray(value, dtype=np.float64) for value in (x, y))
+    together = (weights * (x - _mean(x, weights)) * (y - _mean(y, weights))).sum(-1)
+    spread = np.sqrt(_spread(x, weights) * _spread(y, weights))
+    # rounding leaves a spread of 1e-32 to what does not vary
+    return np.where(spread > 1e-12 * np.abs(x * y).max(-1, initial=1e-300), _signed_share(together, spread), np.nan)
+
+
+def ranks(values_N, weights=None) -> np.ndarray:
+    """Ranks from 1 among all that count, ties with the mean of theirs, shape (..., N); Spearman's are Pearson's of these."""
     values_N = np.asarray(values_N, dtype=np.float64)
-    _, place_N, count = np.unique(values_N, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place_N]
+    weights = _weights(weights, len(values_N))
+    order_N = np.argsort(values_N, kind="stable")
+    starts_G = np.flatnonzero(np.diff(values_N[order_N], prepend=-np.inf))
+    counts_G = np.add.reduceat(weights[..., order_N], starts_G, axis=-1)
+    middle_G = np.cumsum(counts_G, -1) - (counts_G - 1) / 2
+    group_N = np.empty(len(values_N), dtype=np.int64)
+    group_N[order_N] = np.repeat(np.arange(len(starts_G)), np.diff(starts_G, append=len(values_N)))
+    return middle_G[..., group_N]
 
 
-def _numbers(x_N, y_N) -> tuple[np.ndarray, np.ndarray]:
-    x_N, y_N = np.asarray(x_N, dtype=np.float64), np.asarray(y_N, dtype=np.float64)
-    assert x_N.shape == y_N.shape and x_N.ndim == 1, (x_N.shape, y_N.shape)
-    return x_N, y_N
+def _weights(weights, rows: int) -> np.ndarray:
+    weights = np.ones(rows) if weights is None else np.asarray(weights, dtype=np.float64)
+    assert weights.shape[-1] == rows, (weights.shape, rows)
+    return weights
+
+
+def _mean(x, weights) -> np.ndarray:
+    return ((x * weights).sum(-1) / weights.sum(-1))[..., None]
+
+
+def _spread(x, weights) -> np.ndarray:
+    return (weights * (x - _mean(x, weights)) ** 2).sum(-1)
+
+
+def _signed_share(above, below) -> np.ndarray:
+    return np.clip(_share(above, below), -1.0, 1.0)
 
 
 def _share(above, below) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_recipes.tagging import spans_of
-from reward.classification import by_class
+from reward.classification import class_means
 
 
 def span_counts(truth: Sequence[Sequence[str]], guess: Sequence[Sequence[str]], types: Sequence[str]) -> np.ndarray:
@@ -37,10 +37,10 @@ def span_types(names: Sequence[str]) -> list[str]:
 def from_spans(counts_T3) -> dict[str, np.ndarray]:
     """Precision, recall and F1 over all spans, and the mean of F1 over types; of the leading shape of (..., T, 3)."""
     counts_T3 = np.asarray(counts_T3, dtype=np.float64)
-    all_3 = by_class(*np.moveaxis(counts_T3.sum(-2, keepdims=True), -1, 0))
+    all_3 = class_means(counts_T3.sum(-2, keepdims=True))
     return {
         "entity_f1": all_3["macro_f1"],
         "entity_precision": all_3["precision"],
         "entity_recall": all_3["recall"],
-        "entity_macro_f1": by_class(*np.moveaxis(counts_T3, -1, 0))["macro_f1"],
+        "entity_macro_f1": class_means(counts_T3)["macro_f1"],
     }

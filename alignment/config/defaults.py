@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-STAGES = ("sft", "reward", "dpo", "ppo")
+STAGES = ("sft", "reward", "dpo", "ppo", "classify")
 
 
 class Default(NamedTuple):
@@ -27,6 +27,8 @@ INSTRUCT = "InstructGPT, Ouyang et al. 2022, appendix C"
 DPO_PAPER = "DPO, Rafailov et al. 2023, appendix B"
 PPO_DETAILS = "The N implementation details of RLHF with PPO, Huang et al. 2024"
 STIENNON = "Learning to summarize, Stiennon et al. 2020, appendix B.1"
+BERT = "BERT, Devlin et al. 2019, appendix A.3 (2e-5 to 5e-5, 2 to 4 epochs, batches of 16 or 32)"
+LORA = "LoRA, Hu et al. 2021, table 9: RoBERTa base on SST-2"
 TULU = "Tulu 3, Lambert et al. 2024, table of DPO settings"
 
 LEARNING_RATES: dict[tuple[str, str], Default] = {
@@ -38,6 +40,9 @@ LEARNING_RATES: dict[tuple[str, str], Default] = {
     ("dpo", "full"): Default(5e-7, f"{TRL_DPO}; {TULU}; alignment-handbook, recipe zephyr-7b-beta"),
     ("ppo", "adapter"): Default(1e-5, f"{REGRET}; of TRL's GRPO default"),
     ("ppo", "full"): Default(1e-6, "TRL's GRPO default"),
+    ("classify", "adapter"): Default(5e-4, LORA),
+    ("classify", "full"): Default(3e-5, BERT),
+    ("classify", "head"): Default(1e-3, "a choice: of Adam's usual rate, as a head alone is a small convex problem"),
 }
 
 BY_STAGE: dict[tuple[str, str], Default] = {
@@ -47,6 +52,9 @@ BY_STAGE: dict[tuple[str, str], Default] = {
     ("sft", "training.batch_size"): Default(16, f"{QLORA}; LoRA loses by batches of many hundreds (Schulman et al.)"),
     ("reward", "training.batch_size"): Default(64, INSTRUCT),
     ("dpo", "training.batch_size"): Default(64, DPO_PAPER),
+    ("classify", "training.epochs"): Default(3.0, BERT),
+    ("classify", "training.batch_size"): Default(32, BERT),
+    ("classify", "data.max_length"): Default(512, "the longest text that BERT, RoBERTa and DistilBERT read"),
     ("ppo", "training.epochs"): Default(1.0, "a choice: one pass over the prompts"),
     ("ppo", "training.batch_size"): Default(64, f"{INSTRUCT}: minibatches of 64"),
     ("ppo", "ppo.rollout_size"): Default(256, "a choice: InstructGPT's 512 halved, for smaller machines"),
@@ -73,7 +81,7 @@ EVERYWHERE: dict[str, str] = {
 
 def learning_rate(stage: str, kind: str) -> Default:
     """What `auto` means for a stage and an adapter kind (`full` or any adapter)."""
-    return LEARNING_RATES[stage, "full" if kind == "full" else "adapter"]
+    return LEARNING_RATES.get((stage, kind)) or LEARNING_RATES[stage, "full" if kind == "full" else "adapter"]
 
 
 def source_of(stage: str, key: str) -> str:

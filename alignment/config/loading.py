@@ -217,7 +217,7 @@ def _check_together(config: StageConfig) -> None:
         _contradiction(config, "data.validation_share", "the held-out rows come from data.validation")
     if config.training.max_steps and _changed(config, "training.epochs"):
         _contradiction(config, "training.epochs", "training.max_steps says how long already")
-    if config.stage != "sft" and config.adapter.dropout and config.trainer.get("disable_dropout", True):
+    if config.stage in ("reward", "dpo", "ppo") and config.adapter.dropout and config.trainer.get("disable_dropout", True):
         _contradiction(config, "adapter.dropout", "TRL turns dropout off in this stage unless trainer.disable_dropout is false")
     if config.stage == "dpo" and "exo_pair" in config.dpo.loss_type and not config.dpo.label_smoothing:
         _contradiction(config, "dpo.loss_type", "exo_pair needs dpo.label_smoothing above 0 (its paper: 0.001)")

@@ -16,11 +16,12 @@ from alignment.config.sections import (
     PairAdapter,
     PairTraining,
     PpoTraining,
+    Rows,
     SftData,
     SftTraining,
     Training,
 )
-from alignment.config.values import AsNumber, AsWhole, Section, Several, Switch
+from alignment.config.values import AsNumber, AsTexts, AsWhole, Section, Several, Switch
 
 LossType = Literal[
     "sigmoid",
@@ -65,6 +66,50 @@ class Dpo(Section):
         0.0, description="share of labels taken to be flipped (robust and exo_pair losses)"
     )
     precompute_reference: Switch = Field(False, description="score the reference once before training, then forget it")
+
+
+class ClassifyData(Rows):
+    """Which rows are read; the held-out ones stop the training, calibrate and measure."""
+
+    validation_share: Annotated[float, Field(ge=0.0, le=0.5), AsNumber] = Field(
+        0.1, description="share of the texts of each class held out where no validation file is given; 0 for none"
+    )
+    max_length: Annotated[int, Field(ge=8), AsWhole] = Field(
+        BY_STAGE["classify", "data.max_length"].value, description="longest text in tokens; longer ones are cut and counted"
+    )
+
+
+class ClassifyTraining(Training):
+    """A few passes; the weights that are best on held-out rows are kept."""
+
+    epochs: Annotated[float, Field(gt=0.0), AsNumber] = Field(
+        BY_STAGE["classify", "training.epochs"].value, description="passes over the training rows"
+    )
+    batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
+        BY_STAGE["classify", "training.batch_size"].value, description="rows an optimizer step, over all devices"
+    )
+
+
+class Classify(Section):
+    """The classify stage's own settings."""
+
+    task: Literal["auto", "single", "multi", "regression", "token"] = Field(
+        "auto", description="one class, several, a number, or a class for each word; the same as --task"
+    )
+    labels: Annotated[list[str], Several, AsTexts] = Field(
+        [], description="the classes in their order; by default those of the rows. Rows may also say a class by its place"
+    )
+    text: Names = Field([], description="column of the text, or two columns of a pair; by default told by its name")
+    label: str | None = Field(None, description="column of the label; by default told by its name")
+    separator: str | None = Field(None, description="what parts several classes in one cell")
+    group: str | None = Field(None, description="column by whose values the rates are reported, each with an interval")
+    class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0.0), AsNumber]] = Field(
+        "none", description="weight of each class in the loss; balanced: rare classes count as much as common ones"
+    )
+    metric: Literal[
+        "auto", "loss", "accuracy", "macro_f1", "weighted_f1", "micro_f1", "precision", "recall", "auroc", "matthews",
+        "entity_f1", "entity_macro_f1", "pearson", "spearman", "mae", "rmse", "r2",
+    ] = Field("auto", description="held-out figure by which weights are kept and training stops; auto: the task's main one")
 
 
 class Ppo(Section):
@@ -175,7 +220,7 @@ class StageConfig(Section):
 
     @property
     def stage(self) -> str:
-        """`sft`, `reward`, `dpo` or `ppo`."""
+        """`sft`, `reward`, `dpo`, `ppo` or `classify`."""
         return self._stage
 
     def given(self, key: str) -> bool:
@@ -222,4 +267,18 @@ class PpoConfig(StageConfig):
     ppo: Ppo = Field(default_factory=Ppo, description="the PPO stage's own")
 
 
-CONFIGS: dict[str, type[StageConfig]] = {"sft": SftConfig, "reward": RewardConfig, "dpo": DpoConfig, "ppo": PpoConfig}
+class ClassifyConfig(StageConfig):
+    """`align classify`."""
+
+    data: ClassifyData = Field(default_factory=ClassifyData, description="which rows are read")
+    training: ClassifyTraining = Field(default_factory=ClassifyTraining, description="how long, how fast, in what steps")
+    classify: Classify = Field(default_factory=Classify, description="the classify stage's own")
+
+
+CONFIGS: dict[str, type[StageConfig]] = {
+    "sft": SftConfig,
+    "reward": RewardConfig,
+    "dpo": DpoConfig,
+    "ppo": PpoConfig,
+    "classify": ClassifyConfig,
+}

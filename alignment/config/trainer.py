@@ -101,6 +101,7 @@ _GROUPS = "align ppo has a critic in place of GRPO's groups; see the ppo: sectio
 _SAMPLED = "answers are drawn from the very distribution that is scored; only ppo.temperature changes both"
 OWNED_BY_STAGE: dict[tuple[str, str], str] = {
     ("dpo", "loss_type"): "dpo.loss_type",
+    ("classify", "label_smoothing_factor"): "training.label_smoothing",
     **{("ppo", name): instead for name, instead in {
         "num_generations": "ppo.samples",
         "num_generations_eval": "ppo.samples",

@@ -18,9 +18,11 @@ from alignment.config.trainer import KINDS, TABLE
 
 def table() -> dict[str, Any]:
     """The table as TRL's installed classes state it; imports TRL."""
+    import transformers
     import trl
 
-    classes = {"sft": trl.SFTConfig, "reward": trl.RewardConfig, "dpo": trl.DPOConfig, "ppo": trl.GRPOConfig}
+    classes = {"sft": trl.SFTConfig, "reward": trl.RewardConfig, "dpo": trl.DPOConfig, "ppo": trl.GRPOConfig,
+               "classify": transformers.TrainingArguments}
     return {"trl": trl.__version__, "stages": {stage: _read(kind) for stage, kind in classes.items()}}
 
 

@@ -26,6 +26,11 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def texts(value: Any) -> Any:
+    """Whole numbers in a list of texts are meant as they are written: `labels: [0, 1]`."""
+    return [str(item) if type(item) is int else item for item in value] if isinstance(value, list) else value
+
+
 def switch(value: Any) -> Any:
     """`on`, `yes`, `true` and their opposites."""
     return SWITCHES.get(value.lower(), value) if isinstance(value, str) else value
@@ -40,6 +45,7 @@ def several(value: Any) -> Any:
 AsNumber = BeforeValidator(number)
 AsWhole = BeforeValidator(whole)
 Several = BeforeValidator(several)
+AsTexts = BeforeValidator(texts)
 Switch = Annotated[bool, BeforeValidator(switch)]
 
 

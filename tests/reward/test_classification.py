@@ -13,9 +13,18 @@ COUNTS = figures.confusion(TRUTH, GUESS, 4)
 MANY_TRUE, MANY_GUESSED = RNG.random((200, 3)) < 0.4, RNG.random((200, 3)) < 0.3
 
 
+def of_rows(truth, guess, classes=4):
+    return figures.single_figures(figures.class_counts(truth, guess, classes).sum(0))
+
+
+def several(truth, guess):
+    return figures.multi_figures(figures.label_counts(truth, guess).sum(0), len(truth))
+
+
+
 def test_one_class_a_row_by_hand():
     # true a a a b b, called a a b b a: a has precision 2/3, recall 2/3; b has 1/2 and 1/2
-    found = figures.from_confusion(figures.confusion([0, 0, 0, 1, 1], [0, 0, 1, 1, 0], 2))
+    found = of_rows([0, 0, 0, 1, 1], [0, 0, 1, 1, 0], 2)
     assert found["accuracy"] == pytest.approx(0.6)
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found["weighted_f1"] == pytest.approx(0.6 * 2 / 3 + 0.4 / 2)
@@ -24,14 +33,14 @@ def test_one_class_a_row_by_hand():
 
 
 def test_right_in_all_is_one_and_one_class_alone_is_no_correlation():
-    perfect = figures.from_confusion(figures.confusion(TRUTH, TRUTH, 4))
+    perfect = of_rows(TRUTH, TRUTH)
     assert all(value == pytest.approx(1) for value in perfect.values())
-    constant = figures.from_confusion(figures.confusion(TRUTH, np.zeros(300, int), 4))
+    constant = of_rows(TRUTH, np.zeros(300, int))
     assert constant["matthews"] == 0 and constant["recall"] == pytest.approx(0.25)
 
 
 def test_one_class_a_row_agrees_with_scikit_learn():
-    found = figures.from_confusion(COUNTS)
+    found = of_rows(TRUTH, GUESS)
     assert COUNTS.tolist() == oracle.confusion_matrix(TRUTH, GUESS).tolist()
     assert found["accuracy"] == pytest.approx(oracle.accuracy_score(TRUTH, GUESS))
     assert found["macro_f1"] == pytest.approx(oracle.f1_score(TRUTH, GUESS, average="macro"))
@@ -41,12 +50,19 @@ def test_one_class_a_row_agrees_with_scikit_learn():
     assert found["matthews"] == pytest.approx(oracle.matthews_corrcoef(TRUTH, GUESS))
 
 
-def test_leading_axes_are_many_tables_at_once_and_absent_classes_count_nothing():
-    wide = np.zeros((5, 5), int)
-    wide[:4, :4] = COUNTS
-    several = figures.from_confusion(np.stack([wide, 2 * wide]))
-    for name, value in figures.from_confusion(COUNTS).items():
-        assert several[name] == pytest.approx([float(value)] * 2), name
+def test_weights_are_rows_that_count_several_times_and_absent_classes_count_nothing():
+    weights = RNG.integers(3, size=(2, 300))
+    sums = np.tensordot(weights, figures.class_counts(TRUTH, GUESS, 5), axes=1)
+    scores, truth, guess = RNG.random(300).round(1), RNG.normal(size=300).round(1), RNG.normal(size=300)
+    numbers = figures.regression_figures(truth, guess, weights)
+    for draw, often in enumerate(weights):
+        rows = np.repeat(np.arange(300), often)
+        for name, value in figures.single_figures(sums).items():
+            assert value[draw] == pytest.approx(float(of_rows(TRUTH[rows], GUESS[rows])[name])), name
+        assert figures.auroc(scores, TRUTH == 0, weights)[draw] == pytest.approx(
+            float(figures.auroc(scores[rows], TRUTH[rows] == 0)))
+        for name, value in figures.regression_figures(truth[rows], guess[rows]).items():
+            assert numbers[name][draw] == pytest.approx(float(value)), name
 
 
 def test_area_by_hand_with_a_tie():
@@ -70,21 +86,20 @@ def test_areas_agree_with_scikit_learn():
 
 def test_several_labels_a_row_by_hand():
     # label 1: rightly called once of two true, one call; label 2: rightly once of one true, two calls
-    counts = figures.several_counts([[1, 1], [1, 0]], [[1, 1], [0, 1]]).sum(0)
-    found = figures.from_several(counts, 2)
+    found = several([[1, 1], [1, 0]], [[1, 1], [0, 1]])
     assert found["micro_f1"] == pytest.approx(4 / 6) and found["macro_f1"] == pytest.approx(2 / 3)
     assert found["precision"] == pytest.approx(0.75) and found["recall"] == pytest.approx(0.75)
 
 
 def test_several_labels_all_right_and_none_called():
-    right = figures.from_several(figures.several_counts(MANY_TRUE, MANY_TRUE).sum(0), 200)
+    right = several(MANY_TRUE, MANY_TRUE)
     assert all(value == pytest.approx(1) for value in right.values())
-    none = figures.from_several(figures.several_counts(MANY_TRUE, np.zeros_like(MANY_TRUE)).sum(0), 200)
+    none = several(MANY_TRUE, np.zeros_like(MANY_TRUE))
     assert all(value == 0 for value in none.values())
 
 
 def test_several_labels_agree_with_scikit_learn():
-    found = figures.from_several(figures.several_counts(MANY_TRUE, MANY_GUESSED).sum(0), 200)
+    found = several(MANY_TRUE, MANY_GUESSED)
     for name, average in (("micro_f1", "micro"), ("macro_f1", "macro"), ("weighted_f1", "weighted")):
         assert found[name] == pytest.approx(oracle.f1_score(MANY_TRUE, MANY_GUESSED, average=average)), name
     assert found["precision"] == pytest.approx(oracle.precision_score(MANY_TRUE, MANY_GUESSED, average="macro"))
@@ -94,7 +109,7 @@ def test_several_labels_agree_with_scikit_learn():
 
 def test_numbers_by_hand():
     found = figures.regression_figures([1, 2, 3, 4], [1, 2, 3, 6])
-    assert (found["mae"], found["rmse"], found["r2"]) == pytest.approx((0.5, 1.0, 1 - 4 / 5))
+    assert [found[name] for name in ("mae", "rmse", "r2")] == pytest.approx([0.5, 1.0, 1 - 4 / 5])
     assert found["spearman"] == pytest.approx(1)
 
 

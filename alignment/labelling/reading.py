@@ -1,0 +1,190 @@
+"""Rows for `align classify`: which columns are meant, what is asked for, and a stratified split. Light: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_recipes import formats, split
+from data_recipes.errors import Refused
+from data_recipes.formats.judged import LABELS, TEXTS
+from data_recipes.formats.tagged import TAGS, WORDS
+from data_recipes.labels import Example, Problem, problem_of, strata_of, target_of
+from data_recipes.ledger import Ledger
+from data_recipes.origins import resolve
+from data_recipes.readers import Reading, first_rows, stream
+from data_recipes.records import BadRow, Labelled, Tagged
+from data_recipes.split import prompt_key
+
+from alignment.config.names import nearest
+from alignment.data import RowSet, overlap
+
+FORMATS = {"tagged": WORDS + TAGS + ("entities",), "labelled": tuple({name for names in TEXTS for name in names}) + LABELS}
+
+
+@dataclass
+class LabelledRows(RowSet):
+    """As in every stage, and what is asked for. columns: those that hold the text, and the label, as the rows call them."""
+
+    problem: Problem = field(default_factory=lambda: Problem("single"))
+    columns: dict = field(default_factory=dict)
+
+
+def read_labelled(config, private: Path | None, known: Sequence[str] = ()) -> LabelledRows:
+    """Training and held-out rows as the `data` and `classify` sections say.
+
+    Args:
+        config: a stage's config. private: where rejected rows are listed before a refusal; None writes nothing.
+        known: the classes of a parent, whose order is kept where the rows have the same ones.
+
+    Raises:
+        Refused: no column that holds a text or a label, bad rows above `data.max_rejected`, or labels of no task.
+    """
+    section, asked = config.data, config.classify
+    kind, columns = tell_columns(section.train, asked)
+    ledgers = {"train": Ledger(section.max_rejected)}
+    records = _records(section.train, kind, columns, section.format, ledgers["train"])
+    ledgers["train"].check(section.max_rejected, private)  # a file that cannot be read is named before its labels are
+    problem = problem_of(records, task=asked.task, names=asked.labels, separator=asked.separator or "", known=known)
+    made = Maker(problem, asked.group)
+    train, notes = made.examples(records, ledgers["train"]), []
+    if section.validation:
+        ledgers["validation"] = Ledger(section.max_rejected)
+        records = _records([section.validation], kind, columns, section.format, ledgers["validation"])
+        held_out = made.examples(records, ledgers["validation"])
+        notes += overlap([one.record for one in train], [one.record for one in held_out])
+    else:
+        train, held_out = _split(train, problem, section.validation_share, config.training.seed)
+    for ledger in ledgers.values():
+        ledger.check(section.max_rejected, private)
+    notes += _contradictions(train + held_out)
+    return LabelledRows(train, held_out, ledgers, notes, problem, columns)
+
+
+def tell_columns(sources: Sequence[str], asked) -> tuple[str, dict]:
+    """The kind of the rows, and the columns of text and label, from the first rows of the first source.
+
+    Raises:
+        Refused: a column that was named and is not there, or none that is known and none named.
+    """
+    origin = resolve(sources)[0]
+    rows = [row for _, row in first_rows(origin.rows()) if isinstance(row, dict)]
+    if not rows:
+        return ("tagged" if asked.task == "token" else "labelled"), {"text": [], "label": None, "dropped": []}
+    names = list(dict.fromkeys(str(key) for row in rows for key in row))
+    for name in [*asked.text, *([asked.label] if asked.label else []), *([asked.group] if asked.group else [])]:
+        _check_there(name, names, origin.name)
+    if len(asked.text) > 2:
+        raise Refused(f"{len(asked.text)} columns of text are named", where="classify.text", expected="one, or two for pairs")
+    kind = _kind(rows, asked)
+    columns = {"text": list(asked.text), "label": asked.label, "dropped": []}
+    columns["dropped"] = _in_the_way(names, kind, columns)
+    _check_known(names, kind, columns, origin.name)
+    return kind, columns
+
+
+def renames(kind: str, columns: dict) -> tuple[tuple[str, str], ...]:
+    """Named columns under the names by which their format is known; columns that would be taken for them are left out."""
+    texts = ("tokens",) if kind == "tagged" else ("text", "text_pair")
+    pairs = list(zip(columns["text"], texts, strict=False))
+    if columns["label"]:
+        pairs.append((columns["label"], "tags" if kind == "tagged" else "label"))
+    return (*pairs, *((name, "") for name in columns["dropped"]))
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Records to examples: target and group."""
+
+    problem: Problem
+    group: str | None = None
+
+    def examples(self, records: list, ledger: Ledger) -> list[Example]:
+        """An example a record; one whose label cannot be used goes to the ledger."""
+        made = []
+        for record in records:
+            try:
+                made.append(Example(record, target_of(record, self.problem), self._group(record)))
+            except BadRow as error:
+                ledger.drop(record.where, error.reason, error.detail)
+        return made
+
+    def _group(self, record: Labelled | Tagged) -> str | None:
+        if self.group is None:
+            return None
+        if record.extra.get(self.group) in (None, ""):
+            raise BadRow("missing-field", f"no {self.group}")
+        return str(record.extra[self.group])
+
+
+def _records(sources, kind: str, columns: dict, form: str, ledger: Ledger) -> list:
+    return list(stream(sources, kind, ledger, Reading(form, rename=renames(kind, columns))))
+
+
+def _split(examples: list[Example], problem: Problem, share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    records = [example.record for example in examples]
+    train, held_out = split.stratified(records, strata_of(examples, problem), share, seed)
+    return [examples[at] for at in train], [examples[at] for at in held_out]
+
+
+def _contradictions(examples: list[Example]) -> list[str]:
+    said: dict[str, set] = {}
+    for example in examples:
+        said.setdefault(prompt_key(example.record), set()).add(example.target)
+    several = sum(len(targets) > 1 for targets in said.values())
+    return [f"{several} texts carry different labels in different rows; they are kept"] if several else []
+
+
+# ---------------------------------------------------------------------------------------------------------------- columns
+
+
+def _kind(rows: list[dict], asked) -> str:
+    if asked.task != "auto":
+        return "tagged" if asked.task == "token" else "labelled"
+    votes = {kind: sum(_fits(row, kind) for row in rows) for kind in FORMATS}
+    return "tagged" if votes["tagged"] > votes["labelled"] and not asked.label else "labelled"
+
+
+def _fits(row: dict, kind: str) -> bool:
+    return any(form.fits(row) for form in formats.FORMATS[kind])
+
+
+def _in_the_way(names: list[str], kind: str, columns: dict) -> list[str]:
+    """Columns that would be taken for those that were named."""
+    known = set()
+    if columns["text"]:
+        known |= set(WORDS) if kind == "tagged" else {name for pair in TEXTS for name in pair}
+    if columns["label"]:
+        known |= set(TAGS) if kind == "tagged" else set(LABELS)
+    return [name for name in names if name in known and name not in (*columns["text"], columns["label"])]
+
+
+def _check_known(names: list[str], kind: str, columns: dict, where: str) -> None:
+    """Raises Refused where no text or no label would be found, with the keys that name them."""
+    renamed = dict(renames(kind, columns))
+    row = dict.fromkeys(renamed.get(name, name) for name in names)
+    if _fits(row, kind):
+        return
+    label = TAGS if kind == "tagged" else LABELS
+    lacks = "label" if columns["text"] or _has_text(row, kind) else "text"
+    key, usual = ("classify.label", label) if lacks == "label" else ("classify.text", sorted({name for pair in TEXTS
+                                                                                           for name in pair}))
+    if kind == "tagged":
+        usual = label if lacks == "label" else WORDS
+    raise Refused(f"no column is known to hold the {lacks} ({', '.join(names[:12])})", where=where,
+                  expected=f"{', '.join(usual)}, or a name of your own", do=f"Say which it is: --set {key}=COLUMN.")
+
+
+def _has_text(row: dict, kind: str) -> bool:
+    if kind == "tagged":
+        return any(name in row for name in WORDS)
+    return any(all(name in row for name in pair) for pair in TEXTS)
+
+
+def _check_there(name: str, names: list[str], where: str) -> None:
+    if name not in names:
+        close = nearest(name, names)
+        raise Refused(f"no row has the column '{name}'", where=where, expected=", ".join(names[:20]),
+                      do=f"Did you mean {close}?" if close else "")
+
