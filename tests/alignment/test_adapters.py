@@ -1,0 +1,128 @@
+"""What is known of each kind of adapter: its keys, its options, where it cannot work; and what of a model is trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from alignment import adapters
+from alignment.adapters import KINDS, AdapterChoice, check, conflicts, describe, in_words, kind_of, peft_config, refusal
+from alignment.config import load
+from data_recipes.errors import Refused
+from tests import tiny
+
+ADAPTERS = [name for name, kind in KINDS.items() if kind.peft]
+
+
+def config(stage="sft", **sets):
+    return load(stage, sets=[f"adapter.{key}={json.dumps(value)}" for key, value in sets.items()])
+
+
+def refused(stage="sft", parent=None, **sets) -> str:
+    with pytest.raises(Refused) as caught:
+        check(stage, config(stage, **sets), parent)
+    return str(caught.value)
+
+
+def test_the_table_is_light():
+    code = "import sys, alignment.adapters; sys.exit(any(name in sys.modules for name in ('torch', 'peft', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_table_of_options_is_that_of_the_installed_peft():
+    from alignment import adapter_weights  # noqa: F401  (registers the suite's own kind)
+    from alignment.config.trainer_table import adapter_text
+
+    assert adapters.TABLE.read_text() == adapter_text(), "run python -m alignment.config.trainer_table"
+
+
+def test_every_owned_argument_is_one_of_pefts():
+    known = {name for kind in json.loads(adapters.TABLE.read_text())["kinds"].values() for name in kind}
+    assert set(adapters.OWNED) <= known
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_config_is_made_of_the_kinds_own_keys_and_is_known_again(name):
+    from alignment import adapter_weights  # noqa: F401
+
+    made = peft_config(AdapterChoice(kind=name, targets=("q_proj",) if "rank" in KINDS[name].keys else None), "llama").to_dict()
+    made["peft_type"] = str(made["peft_type"]).rpartition(".")[2]
+    assert made["peft_type"] == KINDS[name].peft
+    assert kind_of(made) == ("lora" if name == "qlora" else name)
+    entry = describe(made)
+    for key in set(KINDS[name].keys) - {"targets", "dropout"}:
+        assert entry[key] == getattr(AdapterChoice(), key)
+
+
+def test_a_key_of_another_kind_is_refused_with_the_kinds_own():
+    message = refused(kind="prefix", virtual_tokens=8, options={"prefix_projection_": True})
+    assert "prefix_projection_" in message and "Did you mean prefix_projection" in message
+    with pytest.raises(Refused, match="virtual_tokens does not fit.*rank, targets"):
+        config(kind="lora", virtual_tokens=8)
+    with pytest.raises(Refused, match="adapter.rank does not fit.*its own: targets"):
+        config(kind="ia3", rank=4)
+
+
+def test_a_key_is_judged_by_the_parents_kind_where_it_is_continued():
+    assert "no key of adapter.kind: ia3" in refused(parent={"peft_type": "IA3"}, rank=4)
+
+
+def test_options_that_have_a_key_of_their_own_are_sent_there():
+    assert "Use instead: adapter.rank" in refused(options={"r": 4})
+    assert "the stage" in refused(kind="peft:loha", options={"task_type": "CAUSAL_LM"})
+    check("sft", config(kind="peft:loha", options={"r": 4, "module_dropout": 0.1}), None)
+
+
+def test_a_kind_that_peft_has_not_is_refused_with_those_it_has():
+    assert "peft:vera" in refused(kind="peft:verra")
+    assert "has no options" in refused(kind="full", options={"r": 4})
+
+
+@pytest.mark.parametrize(("stage", "kind", "fresh", "why"), [
+    ("sft", "head", True, "adapter.trainable"),
+    ("dpo", "head", True, "adapter.trainable"),
+    ("ppo", "prefix", True, "take turns"),
+    ("ppo", "prompt", False, "take turns"),
+    ("dpo", "prefix", True, "align sft first"),
+    ("reward", "prompt", True, "vectors"),
+])  # fmt: skip
+def test_what_cannot_work_is_refused_before_loading_saying_what_would(stage, kind, fresh, why):
+    what, do = refusal(stage, kind, fresh=fresh)
+    assert why in what + do and do
+
+
+def test_a_prefix_that_was_trained_before_is_taken_by_dpo():
+    assert refusal("dpo", "prefix", fresh=False) is None
+    check("dpo", config("dpo"), {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20})
+
+
+def test_a_parent_of_another_kind_conflicts_and_qlora_is_lora_on_fewer_bits():
+    parent = {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
+    assert conflicts(parent, AdapterChoice(kind="ia3"), {"kind"}) == ["adapter.kind: lora -> ia3"]
+    assert conflicts(parent, AdapterChoice(kind="qlora"), {"kind"}) == []
+    assert conflicts(parent, AdapterChoice(rank=4), {"rank"}) == ["adapter.rank: 8 -> 4"]
+    assert conflicts({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20}, AdapterChoice(virtual_tokens=8), {"virtual_tokens"})
+
+
+def test_patterns_choose_the_weights_that_are_trained():
+    from alignment.adapter_weights import tuned, unfreeze
+    from alignment.tasks import CAUSAL
+
+    model = unfreeze(tiny.llama(), AdapterChoice(kind="full", trainable=("model.layers.1.*", "model.norm.weight")), CAUSAL)
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert names and all(name.startswith(("model.layers.1.", "model.norm")) for name in names)
+    assert tuned(model)["parameters"] == sum(p.numel() for p in model.parameters() if p.requires_grad) < tuned(model)["of"]
+    with pytest.raises(Refused, match="no weight is named like 'lm_head"):
+        unfreeze(tiny.llama(), AdapterChoice(kind="full", trainable=("lm_head.*",)), CAUSAL)
+
+
+def test_a_run_says_what_it_trained_in_a_few_words():
+    tuned = {"parameters": 12, "of": 3456, "kind": "ia3"}
+    assert in_words({"adapter": {"kind": "ia3", "targets": ["a", "b"]}, "tuned": tuned}) == (
+        "ia3, targets 2 layers, 12 of 3,456 weights trained"
+    )
+    assert in_words({"adapter": None, "tuned": {**tuned, "kind": "full"}}).startswith("none: all weights")
+    assert in_words({"adapter": None}) == "none: all weights"  # of a run before kinds were counted
