@@ -104,7 +104,8 @@ def test_a_parent_of_another_kind_conflicts_and_qlora_is_lora_on_fewer_bits():
     assert conflicts(parent, AdapterChoice(kind="ia3"), {"kind"}) == ["adapter.kind: lora -> ia3"]
     assert conflicts(parent, AdapterChoice(kind="qlora"), {"kind"}) == []
     assert conflicts(parent, AdapterChoice(rank=4), {"rank"}) == ["adapter.rank: 8 -> 4"]
-    assert conflicts({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20}, AdapterChoice(virtual_tokens=8), {"virtual_tokens"})
+    prefix = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20}
+    assert conflicts(prefix, AdapterChoice(virtual_tokens=8), {"virtual_tokens"})
 
 
 def test_patterns_choose_the_weights_that_are_trained():
