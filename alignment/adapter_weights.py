@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from data_recipes.errors import Failed, Refused
 
-from alignment import added_tokens
+from alignment import added_tokens, bottleneck  # noqa: F401  (PEFT knows bottlenecks by it)
 from alignment.adapters import HEAD, AdapterChoice, peft_config
 from alignment.adapters import describe as describe_config
 from alignment.tasks import CAUSAL, Task

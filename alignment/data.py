@@ -73,7 +73,7 @@ def read_rows(section, kind: str, *, seed: int, private: Path | None) -> RowSet:
     notes = []
     if section.validation:
         held_out, ledgers["validation"] = _read_part(section, section.validation, kind, private)
-        notes += _overlap(train, held_out)
+        notes += overlap(train, held_out)
     else:
         train, held_out = by_prompt(train, section.validation_share, seed)
         if section.validation_share and not held_out:
@@ -87,15 +87,16 @@ def _read_part(section, source, kind: str, private: Path | None):
     return rows.records, rows.ledger
 
 
-def _overlap(train: list, held_out: list) -> list[str]:
+def overlap(train: list, held_out: list) -> list[str]:
+    """What is to be said where held-out rows have prompts of training rows."""
     shared = {prompt_key(record) for record in train} & {prompt_key(record) for record in held_out}
     if not shared:
         return []
     return [f"{len(shared)} prompts of the held-out file are also in the training rows: held-out figures will flatter"]
 
 
-def render_part(records: list, one: Callable[[object], dict], ledger: Ledger) -> Rendered:
-    """Renders records with `one(record) -> columns`; a BadRow goes to the ledger.
+def render_part(records: list, one: Callable[[object], dict | list[dict]], ledger: Ledger) -> Rendered:
+    """Renders records with `one(record) -> columns`, or several rows of them; a BadRow goes to the ledger.
 
     `one` also gives `counts`, a dictionary that is summed up (tokens, trained, truncated). Token columns are kept as int32
     arrays: as lists of Python numbers they would take ten times the memory for the whole of the training.
@@ -106,15 +107,16 @@ def render_part(records: list, one: Callable[[object], dict], ledger: Ledger) ->
     names, counts, first = [], {"rows": 0, "tokens": 0, "trained": 0, "truncated": 0}, None
     for record in records:
         try:
-            row = one(record)
+            made = one(record)
         except BadRow as error:
             ledger.drop(record.where, error.reason, error.detail)
             continue
-        for name, amount in row.pop("counts").items():
-            counts[name] = counts.get(name, 0) + amount
-        for name, value in {**row, "row": len(names)}.items():
-            columns.setdefault(name, []).append(np.asarray(value, np.int32) if isinstance(value, list) else value)
-        names.append(record.where)
+        for row in made if isinstance(made, list) else [made]:
+            for name, amount in row.pop("counts").items():
+                counts[name] = counts.get(name, 0) + amount
+            for name, value in {**row, "row": len(names)}.items():
+                columns.setdefault(name, []).append(np.asarray(value, np.int32) if isinstance(value, list) else value)
+            names.append(record.where)
         first = first or record
     counts["rows"] = len(names)
     return Rendered(columns, names, first, counts)
@@ -133,6 +135,29 @@ def demonstration_row(renderer) -> Callable[[object], dict]:
             "length": size,
             "counts": {"tokens": size, "trained": trained, "truncated": int(made.truncated)},
         }
+
+    return one
+
+
+def target_rows(renderer) -> Callable[[object], list[dict]]:
+    """Columns of an encoder-decoder model's rows, one for each turn that is trained on: input_ids and labels, each with a
+    length of its own; `length` is of both."""
+
+    def one(record) -> list[dict]:
+        return [
+            {
+                "input_ids": turn.input_ids,
+                "labels": turn.target_ids,
+                "length": len(turn.input_ids) + len(turn.target_ids),
+                "counts": {
+                    "tokens": len(turn.input_ids) + len(turn.target_ids),
+                    "trained": len(turn.target_ids),
+                    "truncated": int(turn.input_cut or turn.target_cut),
+                    "answers_cut": int(turn.target_cut),
+                },
+            }
+            for turn in renderer.turns(record)
+        ]
 
     return one
 

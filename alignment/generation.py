@@ -1,9 +1,10 @@
 """Batched generation: the same answers whatever the batch.
 
 Prompts are padded on the left, and positions are counted from each row's first real token, so that a model with learned
-positions (GPT-2) answers as it does alone. Each row draws its random numbers from its own seed and picks tokens by the
-inverse of the cumulated distribution, so that a sampled answer depends neither on the batch size nor on its neighbours
-(up to the rounding of the logits, which differs between batch shapes).
+positions (GPT-2) answers as it does alone; an encoder reads them padded on the right, as in training. Each row draws its
+random numbers from its own seed and picks tokens by the inverse of the cumulated distribution, so that a sampled answer
+depends neither on the batch size nor on its neighbours (up to the rounding of the logits, which differs between batch
+shapes).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from alignment.decoding import Decoding, row_seed
 from data_recipes.errors import Refused
+from reward.scalar import pad_right
 
 
 @dataclass(frozen=True)
@@ -107,30 +109,37 @@ def stream(
 
 
 def context_length(model: Any) -> int | None:
-    """Positions that the model has, prompt and answer together; None where its config names none."""
+    """Positions that the model has, prompt and answer together (an encoder-decoder has as many for each of the two); None
+    where its config names none, as T5's does."""
     config = model.config.get_text_config(decoder=True)
     return getattr(config, "max_position_embeddings", None)
+
+
+def reads_apart(model: Any) -> bool:
+    """Whether an encoder reads the prompt and a decoder writes the answer, so that they share no positions."""
+    return bool(model.config.is_encoder_decoder)
 
 
 def rooms(
     model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, where: Sequence[str] | None = None
 ) -> list[int]:
     """Tokens that each row may still make. Raises Refused where a prompt is empty or leaves no room."""
-    context = context_length(model)
+    context, apart = context_length(model), reads_apart(model)
     found = []
     for index, prompt in enumerate(prompts):
         name = where[index] if where else f"prompt {index + 1}"
         if not len(prompt):
             raise Refused("the prompt has no tokens", where=name)
-        room = max_new_tokens if context is None else min(max_new_tokens, context - len(prompt))
-        if room < 1:
+        longest = None if context is None else context if apart else context - 1
+        if longest is not None and len(prompt) > longest:
             raise Refused(
                 f"the prompt has {len(prompt)} tokens and leaves no room for an answer",
                 where=name,
-                expected=f"at most {context - 1} tokens, since the model's context is {context}",
+                expected=f"at most {longest} tokens, since the model's context is {context}",
                 do="Shorten or drop the row.",
             )
-        found.append(room)
+        left = max_new_tokens if context is None else context - 1 if apart else context - len(prompt)
+        found.append(min(max_new_tokens, left))
     return found
 
 
@@ -158,6 +167,14 @@ def pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Ten
     ids_BT = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     keep_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     return ids_BT, keep_BT
+
+
+def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """As `pad_left`, or padded on the right."""
+    if left:
+        return pad_left(prompts, pad_id)
+    made = pad_right([list(prompt) for prompt in prompts], pad_id)
+    return made["input_ids"], made["attention_mask"]
 
 
 def pick(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
@@ -201,9 +218,11 @@ def _batch(
     seeds: list[int],
     streamer: BaseStreamer | None = None,
 ) -> list[Completion]:
-    ids_BT, keep_BT = pad_left(prompts, renderer.pad_id)
+    apart = reads_apart(model)
+    ids_BT, keep_BT = pad_prompts(prompts, renderer.pad_id, left=not apart)
     settings = GenerationConfig(
-        max_new_tokens=room, do_sample=False, eos_token_id=list(renderer.stop_ids) or None, pad_token_id=renderer.pad_id
+        max_new_tokens=room, do_sample=False, eos_token_id=list(renderer.stop_ids) or None, pad_token_id=renderer.pad_id,
+        decoder_start_token_id=model.config.decoder_start_token_id if apart else None,
     )
     sampler = [] if decoding.greedy else [RowSampler(decoding, seeds, room)]
     with torch.inference_mode(), only_our_settings(model):
@@ -214,7 +233,8 @@ def _batch(
             logits_processor=LogitsProcessorList(sampler),
             streamer=streamer,
         )
-    return [_completion(row, renderer) for row in made_BT[:, ids_BT.shape[1] :].tolist()]
+    begun = 1 if apart else ids_BT.shape[1]  # a decoder begins with its start token alone
+    return [_completion(row, renderer) for row in made_BT[:, begun:].tolist()]
 
 
 def _completion(ids: list[int], renderer: Any) -> Completion:

@@ -8,6 +8,7 @@ Korthikanti et al. 2022 (arXiv 2205.05198, equation 2) without the attention mat
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,7 @@ class ModelShape:
     vocabulary: int
     copies: int = 1  # whole models in memory: 2 where full tuning keeps a separate reference
     weight_bits: int = 0  # 4 or 8 for a quantised base, else 0
+    whole_logits: int = 0  # positions of a row whose logits are held whole; 0 where they are made in tiles
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Plan:
     estimate: dict[str, int] = field(default_factory=dict)
     free: int = 0
     reasons: list[str] = field(default_factory=list)
+    held: int = 0  # bytes of this process before a model is loaded; on a GPU nothing
 
     @property
     def total(self) -> int:
@@ -83,7 +86,7 @@ class Plan:
                 "memory estimate",
                 f"{self.total / GIB:.2f} GiB of {self.free / GIB:.1f} GiB free ("
                 + ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.estimate.items())
-                + ")",
+                + ")" + (f", beside {self.held / GIB:.2f} held already" if self.held else ""),
             ),
         ]
 
@@ -171,6 +174,15 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def own_memory(device: torch.device) -> int:
+    """Bytes that this process holds already where it shares the memory with what it loads; 0 on a GPU."""
+    if device.type == "cuda":
+        return 0
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
 def estimate(
     shape: ModelShape, *, rows: int, length: int, precision: str, weights: str, checkpointing: bool
 ) -> dict[str, int]:
@@ -179,7 +191,8 @@ def estimate(
     weight_bytes = shape.weight_bits / 8 * 1.1 if shape.weight_bits else BYTES[weights]
     per_token = 34 * width / 2 * shape.hidden
     kept = 2 * width * shape.hidden * shape.layers + per_token if checkpointing else per_token * shape.layers
-    head = 3 * 4 * min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
+    tile = min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
+    head = 3 * 4 * (rows * shape.whole_logits * shape.vocabulary if shape.whole_logits else tile)
     return {
         "weights": int(shape.parameters * weight_bytes) * shape.copies,
         "training": 12 * shape.trained,
@@ -231,7 +244,9 @@ def make_plan(
             where="training.batch_size",
             expected=f"a multiple of {world}",
         )
-    free = free_memory(device)
+    free, held = free_memory(device), own_memory(device)
+    limit = math.inf if hardware.max_gib is None else hardware.max_gib * GIB
+    room = min(SHARE * free, limit - held)
 
     def needs(rows: int, on: bool) -> dict[str, int]:
         return estimate(
@@ -240,10 +255,8 @@ def make_plan(
 
     on = hardware.checkpointing == "on"
     if hardware.checkpointing == "auto":  # only where one row does not fit without it
-        on = sum(needs(1, False).values()) > SHARE * free
-    micro = choose_micro_batch(
-        hardware.micro_batch, batch_size // world, lambda rows: sum(needs(rows, on).values()) <= SHARE * free
-    )
+        on = sum(needs(1, False).values()) > room
+    micro = choose_micro_batch(hardware.micro_batch, batch_size // world, lambda rows: sum(needs(rows, on).values()) <= room)
     plan = Plan(
         device.type,
         precision,
@@ -258,7 +271,10 @@ def make_plan(
         needs(micro, on),
         free,
         [f"precision: {reason}"],
+        held,
     )
+    if held + plan.total > limit:
+        raise _beyond(plan, hardware.max_gib)
     if device.type == "cuda" and world == 1 and torch.cuda.device_count() > 1:
         plan.reasons.append(f"{torch.cuda.device_count()} GPUs are in sight and one is used; --gpus N uses more")
     if plan.total > free:
@@ -266,6 +282,18 @@ def make_plan(
             "the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch"
         )
     return plan
+
+
+def _beyond(plan: Plan, gib: float) -> Refused:
+    """The refusal of a plan whose estimate is above `hardware.max_gib`."""
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in {"process": plan.held, **plan.estimate}.items())
+    ways = [*([] if plan.micro_batch == 1 else ["hardware.micro_batch=1"]), *([] if plan.checkpointing else ["hardware.checkpointing=on"])]
+    return Refused(
+        f"by the plan this takes {(plan.held + plan.total) / GIB:.2f} GiB ({parts}) with {plan.micro_batch} rows at once",
+        where="hardware.max_gib", expected=f"at most {gib:g} GiB",
+        do=f"{' and '.join(['A shorter --max-length', *(f'--set {way}' for way in ways)])} would need less; or a smaller model, or "
+        "model.quantisation=4bit.",
+    )
 
 
 def apply(plan: Plan) -> None:

@@ -11,19 +11,21 @@ import torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoTokenizer
 
+from data_recipes import seq2seq
 from data_recipes.errors import Failed, Refused
-from data_recipes.render import Preparation, Renderer, prepare_tokenizer
-from data_recipes.templates import without_defaults
+from data_recipes.render import Preparation, prepare_tokenizer
+from data_recipes.templates import prepare_plain, without_defaults
 
 from alignment import added_tokens, tasks
 from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
 from alignment.sources import Source, base_of, hub_file, hub_refusal, resolve
-from alignment.tasks import CAUSAL, LANGUAGE, SCORE, WORDS, Task
+from alignment.tasks import CAUSAL, LANGUAGE, SCORE, SEQ2SEQ, WORDS, Task
 
 # How far a model read back may be from the one in memory: its own arithmetic's noise, by dtype.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+DECODED = 8  # tokens of a probe row that an encoder-decoder's decoder reads
 
 
 @dataclass
@@ -58,19 +60,21 @@ class Loaded:
     def stop_ids(self) -> list[int]:
         return list(self.preparation.stop_ids)
 
-    def renderer(self, **overrides) -> Renderer:
+    def renderer(self, **overrides) -> seq2seq.AnyRenderer:
         """The renderer with the run's own options (system prompt, tools, thinking), some of them overruled."""
-        return Renderer.from_options(self.tokenizer, self.options, **overrides)
+        return seq2seq.make_renderer(self.tokenizer, self.preparation, self.options, **overrides)
 
 
 def quiet_libraries() -> None:
     """Silences progress bars and notices of the libraries' own: what matters is said by the suite, once."""
+    import logging as plain_logging
     import warnings
 
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    plain_logging.getLogger("bitsandbytes").setLevel(plain_logging.ERROR)  # one line a layer and step in 8 bits on a CPU
     for module in ("transformers", "trl", "peft"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     # of the Trainer's checkpoints: with added tokens they hold the embeddings too, and offline PEFT cannot look a base up
@@ -78,8 +82,13 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message=said, category=UserWarning)
 
 
-def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_tokens: tuple[str, ...] = ()):
-    """The tokenizer with its template and pad token prepared; returns (tokenizer, Preparation)."""
+def load_tokenizer(
+    source: Source, *, trust_remote_code: bool = False, add_tokens: tuple[str, ...] = (), task: Task | None = None
+):
+    """The tokenizer with its template and pad token prepared; returns (tokenizer, Preparation).
+
+    A classifier's needs no chat template: one that has none gets none. task: None where it is the source's own.
+    """
     holder = source if _has_tokenizer(source) else base_of(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -90,7 +99,11 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False, add_token
     if source.kind == "run" and isinstance(tokenizer.chat_template, str):
         # a run's own system prompt is in its options too, where a child can say otherwise
         tokenizer.chat_template = without_defaults(tokenizer.chat_template)
-    return tokenizer, prepare_tokenizer(tokenizer, add_tokens=add_tokens)
+    task = task or task_of(source, trust_remote_code=trust_remote_code)
+    if task == SEQ2SEQ:
+        return tokenizer, seq2seq.prepare(tokenizer, add_tokens=add_tokens)
+    prepare = prepare_plain if task.has_labels and not tokenizer.chat_template else prepare_tokenizer
+    return tokenizer, prepare(tokenizer, add_tokens=add_tokens)
 
 
 def _has_tokenizer(source: Source) -> bool:
@@ -234,7 +247,7 @@ def _load(source: Source | str | Path, how: Loading, wanted: tuple[str, ...], ex
     model = load_base(base, how, task=task)
     if source.is_adapter:
         model = attach_for_inference(model, source)
-    tokenizer, preparation = load_tokenizer(source, trust_remote_code=how.trust_remote_code)
+    tokenizer, preparation = load_tokenizer(source, trust_remote_code=how.trust_remote_code, task=task)
     set_special_ids(model, tokenizer, preparation)
     options = ((source.manifest or {}).get("template") or {}).get("options") or {}
     return Loaded(model.eval(), tokenizer, source, base, preparation, options, task)
@@ -283,10 +296,16 @@ def outputs(model: torch.nn.Module, rows: list[list[int]]) -> torch.Tensor:
     with torch.no_grad():
         for row in rows:
             ids = torch.tensor([row], device=next(model.parameters()).device)
-            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+            logits = model(**_to_decode(model, ids), attention_mask=torch.ones_like(ids), use_cache=False).logits
             seen.append((logits if logits.dim() == 2 else logits[:, -1]).float().cpu())
     model.train(was_training)
     return torch.cat(seen)
+
+
+def _to_decode(model: torch.nn.Module, ids_1T: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The row as inputs; an encoder-decoder's decoder reads the row's first tokens too, shifted by the model's own rule."""
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    return {"input_ids": ids_1T, **({"decoder_input_ids": shift(labels=ids_1T[:, :DECODED])} if shift else {})}
 
 
 def tolerance_of(model: torch.nn.Module) -> float:

@@ -5,7 +5,6 @@ A stage file calls these in order and adds what is its own. Nothing here knows w
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from peft import prepare_model_for_kbit_training
 
 from data_recipes import hub
 from data_recipes.errors import Refused
-from data_recipes.render import Renderer
+from data_recipes.seq2seq import AnyRenderer, make_renderer
 
 from alignment import adapter_weights, adapters, added_tokens, tasks
 from alignment.adapters import AdapterChoice
@@ -36,7 +35,8 @@ from alignment.models import (
     quiet_libraries,
     set_special_ids,
 )
-from alignment.runs import check_base, describe_base, differences
+from alignment.rendering import check_keys, check_template, renderer_options
+from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
@@ -53,10 +53,11 @@ class Session:
     task: Task | None
     tokenizer: object = None
     preparation: object = None
-    renderer: Renderer | None = None
+    renderer: AnyRenderer | None = None
     base: Source | None = None
     base_entry: dict = field(default_factory=dict)
     parent_adapter: Path | None = None
+    new_head: bool = False  # whether the parent's head is left behind, since it is for other labels
 
     @property
     def config(self):
@@ -99,14 +100,20 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     quiet_libraries()
     session, model = Session(job, task), job.config.model
     session.tokenizer, session.preparation = load_tokenizer(
-        job.source, trust_remote_code=model.trust_remote_code, add_tokens=tuple(model.add_tokens)
+        job.source,
+        trust_remote_code=model.trust_remote_code,
+        add_tokens=tuple(model.add_tokens),
+        task=task,
     )
     added_tokens.check(session)
     for note in session.preparation.notes:
         job.ui.say(note)
     check_template(job.source, session.preparation, adding=bool(model.add_tokens))
-    session.renderer = Renderer.from_options(session.tokenizer, renderer_options(job.source, job.config))
-    session.tokenizer.chat_template = session.renderer.template_to_save
+    if not (task and task.has_labels):  # a classifier reads plain text
+        check_keys(job.config, encoder_decoder=session.preparation.encoder_decoder)
+        options = renderer_options(job.source, job.config)
+        session.renderer = make_renderer(session.tokenizer, session.preparation, options)
+        session.tokenizer.chat_template = session.renderer.template_to_save
     session.base = base_of(job.source, base=model.base)
     check_base(job.source, session.base)
     if job.source.is_adapter:
@@ -115,41 +122,6 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     if task is None:
         session.task = tasks.language(load_base_config(session))
     return session
-
-
-def renderer_options(source: Source, config) -> dict:
-    """The parent's rendering options, overruled by what the config says; nobody types them twice."""
-    inherited = ((source.manifest or {}).get("template") or {}).get("options") or {}
-    data = config.data
-    given = {
-        name: getattr(data, name, None) for name in ("system", "thinking", "train_on") if config.given(f"data.{name}")
-    }
-    if data.tools:
-        given["tools"] = json.loads(Path(data.tools).expanduser().read_text(encoding="utf-8"))
-    return {**inherited, **given, "max_length": data.max_length}
-
-
-def check_template(source: Source, preparation, *, adding: bool) -> None:
-    """Raises Refused where the template or the special tokens are not those the parent was trained with.
-
-    adding: tokens are added by name here, so that the special tokens differ.
-    """
-    manifest = source.manifest or {}
-    recorded = (manifest.get("template") or {}).get("fingerprint")
-    if recorded and recorded != preparation.template_fingerprint:
-        raise Refused(
-            "the chat template is not the one the parent was trained with",
-            where=source.text,
-            expected=f"fingerprint {recorded[:12]}, found {preparation.template_fingerprint[:12]}",
-        )
-    special = manifest.get("special_tokens") or {}
-    changed = differences(special, {**preparation.special_tokens, "added": special.get("added")})  # added there, not here
-    if special and changed and not adding:
-        raise Refused(
-            f"the special tokens are not those of the parent: {'; '.join(changed)}",
-            where=source.text,
-            expected="the tokenizer that the parent was trained with",
-        )
 
 
 def settle_adapter(session: Session) -> None:
@@ -264,9 +236,12 @@ def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: 
     copies: whole models in memory. tuned: how many models (or adapters) of this size are trained.
     """
     config = session.config
+    shape = model_shape(session, copies, tuned)
+    if session.preparation.encoder_decoder:
+        shape = replace(shape, whole_logits=max(map(len, train.columns["labels"])))
     plan = make_plan(
         config.hardware,
-        model_shape(session, copies, tuned),
+        shape,
         batch_size=config.training.batch_size,
         length=max(train.columns["length"]),
         sequences=sequences,
@@ -293,7 +268,8 @@ def model_shape(session: Session, copies: int, tuned: int = 1) -> ModelShape:
         trained = _trained(session, model)
     text = base.get_text_config()
     bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
-    return ModelShape(total, tuned * trained, text.num_hidden_layers, text.hidden_size, text.vocab_size, copies, bits)
+    layers = max(text.num_hidden_layers, getattr(text, "num_decoder_layers", None) or 0)  # a token goes through one stack
+    return ModelShape(total, tuned * trained, layers, text.hidden_size, text.vocab_size, copies, bits)
 
 
 def _trained(session: Session, model) -> int:
@@ -358,14 +334,31 @@ def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
     if session.preparation.added:
         added_tokens.grow(model, len(session.tokenizer))
     set_special_ids(model, session.tokenizer, session.preparation)
+    if session.new_head:
+        adapter_weights.reset_head(model)
     if session.full:
         return adapter_weights.unfreeze(model, session.choice, session.task)
     if session.config.model.quantisation != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.checkpointing)
+        keep_gradients(model)
     if session.parent_adapter:
         dropout = session.config.adapter.dropout if session.config.given("adapter.dropout") else None
-        return adapter_weights.continued_adapter(model, session.parent_adapter, task=session.task, dropout=dropout)
+        return adapter_weights.continued_adapter(
+            model, session.parent_adapter, task=session.task, dropout=dropout, new_head=session.new_head
+        )
     return adapter_weights.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
+
+
+def keep_gradients(model: torch.nn.Module) -> None:
+    """Keeps 4-bit layers in the layout that has a backward pass.
+
+    On processors with AVX512-BF16, bitsandbytes repacks a layer's weights the first time that it is asked without training
+    (a check at step 0, an evaluation), and the repacked layer lets no gradient through: whatever lies below would silently
+    stand still. The switch is an attribute of each layer.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def facts(session: Session, plan: Plan) -> dict:
@@ -377,9 +370,9 @@ def facts(session: Session, plan: Plan) -> dict:
         "hardware": plan.as_dict(),
         "template": {
             "fingerprint": preparation.template_fingerprint,
-            "rendering": session.renderer.fingerprint,
+            "rendering": session.renderer.fingerprint if session.renderer else None,
             "stop_ids": list(preparation.stop_ids),
-            "options": session.renderer.options,
+            "options": session.renderer.options if session.renderer else {},
         },
         "special_tokens": preparation.special_tokens,
         "data": job.rows.totals(job.run.path),

@@ -22,11 +22,15 @@ from data_recipes.chat_text import ChatText, as_dicts, without_reasoning
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_json, sha256_text
 from data_recipes.records import BadRow, Demonstration, Text
-from data_recipes.render import REMARKS, Rendered, any_of
+from data_recipes.render import REMARKS, Rendered, Renderer, any_of
 from data_recipes.templates import (
     Preparation, add_named, hidden_ids, pin_today, special_tokens, with_defaults, without_defaults,
 )
 
+CUTS = {
+    "input-cut": "inputs are longer than data.max_length: the encoder reads their beginning",
+    "answer-cut": "answers are longer than data.max_target_length: their beginning is trained, without an end token",
+}
 OPTIONS = ("max_length", "max_target_length", "system", "prefix", "train_on")
 PLAIN = (
     "{%- if prefix is defined and prefix -%}{{- prefix -}}{%- endif -%}"
@@ -64,7 +68,7 @@ def prepare(tokenizer, add_tokens=()) -> Preparation:
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         raise Refused("this tokenizer has no pad token apart from its end token", do="Name one of its spare tokens: "
                       "tokenizer.pad_token = ...; tokenizer.save_pretrained(FOLDER)")
-    made = Preparation(stop_ids=[tokenizer.eos_token_id])
+    made = Preparation(stop_ids=[tokenizer.eos_token_id], encoder_decoder=True)
     made.added = add_named(tokenizer, list(add_tokens), made.notes)
     tokenizer.chat_template = _template(tokenizer.chat_template, made.notes)
     made.template_fingerprint = sha256_text(without_defaults(tokenizer.chat_template))
@@ -164,7 +168,9 @@ class Seq2SeqRenderer:
             BadRow: the template refuses the messages, or would leave tools out.
         """
         self._refuse_tools(tools)
-        return self._encoder(self._text(as_dicts(messages)), self.max_length)[0]
+        ids, cut = self._encoder(self._text(as_dicts(messages)), self.max_length)
+        self.counts["input-cut"] += cut
+        return ids
 
     def completion_text(self, ids: list[int]) -> str:
         """What the decoder wrote: without special tokens, cut at the first end token, blanks stripped."""
@@ -181,7 +187,8 @@ class Seq2SeqRenderer:
 
     def remarks(self) -> list[str]:
         """What happened to the rows so far that a user should know, in sentences with counts."""
-        return [f"{count:,} {REMARKS[name]}" for name, count in sorted(self.counts.items())]
+        said = {**REMARKS, **CUTS}
+        return [f"{count:,} {said[name]}" for name, count in sorted(self.counts.items()) if count]
 
     # --- ids
 
@@ -191,6 +198,7 @@ class Seq2SeqRenderer:
         answer = without_reasoning(messages[at])["content"]
         target, target_cut = self._decoder(answer, self.max_target_length)
         inputs, input_cut = self._encoder(self._text(messages[:at]), self.max_length)
+        self.counts.update({"input-cut": input_cut, "answer-cut": target_cut})
         return Turn(inputs, target, input_cut, target_cut)
 
     def _text(self, messages: list[dict]) -> str:
@@ -224,6 +232,15 @@ class Seq2SeqRenderer:
         if value and value.strip() not in self._text([{"role": "user", "content": "hi"}]):
             raise Refused(f"this model's chat template does not write the {name}", where=f"data.{name}",
                           do="Leave it out, or put it into the rows.")
+
+
+AnyRenderer = Renderer | Seq2SeqRenderer
+
+
+def make_renderer(tokenizer, preparation: Preparation, options: dict, **overrides) -> AnyRenderer:
+    """The renderer of a prepared tokenizer, by the kind of model that it was prepared for."""
+    kind = Seq2SeqRenderer if preparation.encoder_decoder else Renderer
+    return kind.from_options(tokenizer, options, **overrides)
 
 
 def _around(tokenizer) -> tuple[list[int], list[int]]:

@@ -51,13 +51,17 @@ PROBE = "qzvx"  # a word that no template writes by itself
 
 @dataclass
 class Preparation:
-    """What `prepare_tokenizer` settled. `notes` are sentences for the user; `special_tokens` goes to the manifest."""
+    """What `prepare_tokenizer` settled. `notes` are sentences for the user; `special_tokens` goes to the manifest.
+
+    encoder_decoder: rows are rendered for an encoder and a decoder (`data_recipes.seq2seq`).
+    """
 
     notes: list[str] = field(default_factory=list)
     added: int = 0
     stop_ids: list[int] = field(default_factory=list)
     template_fingerprint: str = ""
     special_tokens: dict = field(default_factory=dict)
+    encoder_decoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,24 @@ def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
     tokenizer.pad_token = choose_pad(tokenizer, made.stop_ids)
     made.notes += _remarks(tokenizer, stops)
     made.template_fingerprint = sha256_text(without_defaults(tokenizer.chat_template))
+    made.special_tokens = special_tokens(tokenizer, made.stop_ids, list(add_tokens))
+    return made
+
+
+def prepare_plain(tokenizer, add_tokens=()) -> Preparation:
+    """Gives a tokenizer what rows of plain text need, in place: a pad token, and no template.
+
+    Raises:
+        Refused: no token can pad.
+    """
+    if not tokenizer.is_fast:
+        raise Refused("this model has only a slow tokenizer, which does not say where its tokens lie in the text",
+                      do="Convert it once: AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(FOLDER)")
+    made = Preparation(stop_ids=[] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
+    made.added = add_named(tokenizer, list(add_tokens), made.notes)
+    # GPT-2's only special token may pad where no text ends in it: the score is taken at the last token that is none
+    ends = tokenizer("a")["input_ids"][-1:] == made.stop_ids
+    tokenizer.pad_token = choose_pad(tokenizer, made.stop_ids) if ends or tokenizer.pad_token else tokenizer.eos_token
     made.special_tokens = special_tokens(tokenizer, made.stop_ids, list(add_tokens))
     return made
 

@@ -141,11 +141,11 @@ def _renderer(model: str | None) -> Any:
         return None
     from alignment.models import load_tokenizer
     from alignment.sources import resolve
-    from data_recipes.render import Renderer
+    from data_recipes.seq2seq import make_renderer
 
     source = resolve(model)
     kept = ((source.manifest or {}).get("template") or {}).get("options") or {}
-    return Renderer.from_options(load_tokenizer(source)[0], kept, max_length=None)
+    return make_renderer(*load_tokenizer(source), kept, max_length=None)
 
 
 def _models(options: dict[str, Any]) -> dict[str, Any]:

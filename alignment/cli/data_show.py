@@ -94,13 +94,13 @@ def _show(settings, source, number: int, ui) -> dict[str, Any]:
 
 def _renderer(settings, source):
     from alignment.models import load_tokenizer
-    from alignment.session import renderer_options
-    from data_recipes.render import Renderer
+    from alignment.rendering import renderer_options
+    from data_recipes.seq2seq import make_renderer
 
-    tokenizer, _ = load_tokenizer(
+    tokenizer, preparation = load_tokenizer(
         source, trust_remote_code=settings.model.trust_remote_code, add_tokens=tuple(settings.model.add_tokens)
     )
-    return Renderer.from_options(tokenizer, renderer_options(source, settings))
+    return make_renderer(tokenizer, preparation, renderer_options(source, settings))
 
 
 def _report(ledger, counts: dict[str, int], ui) -> None:

@@ -51,6 +51,7 @@ def decoding_options(function: Callable) -> Callable:
     example="""
 align eval runs/reward --data pairs_heldout.jsonl
 align eval runs/sft runs/dpo --data demonstrations_heldout.jsonl
+align eval runs/t5 --data summaries_heldout.jsonl --references
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
 align eval runs/sft runs/dpo runs/ppo --data prompts.jsonl --reward runs/reward --kl-from runs/sft
 align eval runs/sft runs/dpo --data prompts.jsonl --judge "http://127.0.0.1:8000/v1#Qwen/Qwen3-8B" --output eval
@@ -70,6 +71,10 @@ align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.js
 )
 @click.option("--key-env", default="", metavar="NAME", help="Environment variable with a judge's key.")
 @click.option("--kl-from", metavar="RUN|DIR|HUB", help="Measure each policy's KL from this one, by answers drawn from it.")
+@click.option(
+    "--references/--no-references", default=None,
+    help="Compare answers with the rows' own: ROUGE, BLEU, exact match. [encoder-decoder models only]",
+)
 @click.option("--base", is_flag=True, help="Add the base model of the first run as an arm.")
 @click.option("--kind", type=click.Choice(KINDS), help="What the rows are, where it cannot be told.")
 @click.option("--format", "row_format", default="auto", metavar="NAME", help="Format of the rows. [auto]")
@@ -90,9 +95,10 @@ def eval_command(**options: Any) -> dict[str, Any]:
     """Measure runs, folders or hub models on held-out rows, with intervals.
 
     Reward runs are measured on pairs: accuracy, calibration, and the accuracy of "the longer one wins" beside it.
-    Policies are measured on demonstrations (loss, perplexity), and on prompts where a --reward scores their answers:
-    means, win rates over the first RUN, the same at equal length; a --judge gives win rates too. RUN,RUN,... are seeds
-    of one run and make one row with a spread; NAME=RUN gives it a name.
+    Policies are measured on demonstrations (loss, perplexity; with --references ROUGE, BLEU and exact match of their
+    answers), and on prompts where a --reward scores their answers: means, win rates over the first RUN, the same at
+    equal length; a --judge gives win rates too. RUN,RUN,... are seeds of one run and make one row with a spread;
+    NAME=RUN gives it a name.
     """
     from alignment import preflight
     from alignment.evaluate.evaluation import evaluate
@@ -117,7 +123,7 @@ def question(options: dict[str, Any]) -> Any:
     same = {
         key: options[key]
         for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected",
-                    "kl_from")
+                    "kl_from", "references")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     output = Path(options["output"]).expanduser() if options["output"] else None

@@ -69,6 +69,12 @@ class SftData(Data):
     train_on: Literal["all", "last"] = Field(
         "all", description="assistant turns that carry loss: all of them or the last"
     )
+    max_target_length: Annotated[int, Field(ge=1), AsWhole] = Field(
+        512, description="longest answer of an encoder-decoder model in tokens (max_length is its input); longer ones are cut"
+    )
+    prefix: str | None = Field(
+        None, description="text in front of all that an encoder reads, such as 'summarize: ' (encoder-decoder models)"
+    )
 
 
 class Adapter(Section):

@@ -19,7 +19,7 @@ from data_recipes.files import write_json, write_jsonl
 
 from alignment.decoding import Decoding
 from alignment.evaluate import arms as lineup
-from alignment.evaluate import evidence
+from alignment.evaluate import evidence, references
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
 from alignment.rewards import named
@@ -37,7 +37,8 @@ class Question:
     compared with.
     rewards: reward runs and rules. base: whether the first run's base is one more arm. kind: of rows; found out where
     None.
-    kl_from: the model from which each arm's distance is measured.
+    kl_from: the model from which each arm's distance is measured. references: whether answers are compared with the rows'
+    own; found out where None.
     how: `models.Loading` arguments. judges: generators that compare answers pairwise; endpoint: how those behind HTTP are
     asked.
     """
@@ -58,6 +59,7 @@ class Question:
     judges: tuple[str, ...] = ()
     endpoint: Settings = field(default_factory=Settings)
     kl_from: str | None = None
+    references: bool | None = None
 
     def __post_init__(self) -> None:
         self.decoding.check_samples(self.samples)
@@ -117,12 +119,12 @@ def settle_kind(question: Question, compared: list[Arm]) -> str:
     """
     heads = [_is_scorer(member) for arm in compared for member in arm.members]
     if all(heads):
-        if question.rewards or question.judges:
+        asked = {"--reward": question.rewards, "--judge": question.judges, "--references": question.references}
+        if other := next((name for name, given in asked.items() if given), None):
             raise Refused(
-                "a reward run is measured on pairs, not by another reward or a judge",
-                where="--reward" if question.rewards else "--judge",
+                "a reward run is measured on pairs, not by another reward or a judge, and gives no answers", where=other,
                 do="Leave it out.",
-            )
+            )  # fmt: skip
         return "comparisons"
     if any(heads):
         raise Refused(
@@ -163,8 +165,13 @@ def measure_policies(
     question: Question, compared: list[Arm], scorers: dict, kind: str, records: list, ui: Any
 ) -> tuple:
     """Losses and scored answers of all arms; returns the result and, where there are answers, the samples."""
+    from alignment.evaluate.policies import sample_rows
+
+    apart = [references.is_encoder_decoder(member) for arm in compared for member in arm.members]
+    beside = references.wanted(question.references, kind, apart)
     benched = open_judges(question)
-    prompts = as_prompts(records) if scorers or benched else []
+    prompts = as_prompts(records) if scorers or benched or beside else []
+    own = references.texts_of(records) if beside else []
     if prompts:
         try_rules(scorers, prompts[0])
         ui.say(
@@ -189,6 +196,8 @@ def measure_policies(
     rewards = [reward_entry(name, source, compared) for name, source in scorers.items()]
     compare_answers(result["arms"], answers, list(scorers), question.decoding.seed)
     result.update(decoding=question.decoding.as_dict(), samples=question.samples, rewards=rewards)
+    if own:
+        references.add(result, made, prompts, own, seed=question.decoding.seed)
     if question.kl_from:
         add_distance(question, compared, scorers, prompts, result["arms"], ui)
     warnings += reward_warnings(rewards, judged=bool(benched))
@@ -196,7 +205,7 @@ def measure_policies(
         from alignment.evaluate.judging import add_judges
 
         warnings += add_judges(result, benched, compared, made, prompts, answers, question.decoding.seed, ui)
-    return {**result, "warnings": warnings}, sample_rows(compared, prompts, made, answers)
+    return {**result, "warnings": warnings}, sample_rows(compared, prompts, made, answers, own)
 
 
 def add_distance(question: Question, compared: list[Arm], scorers: dict, prompts: list, entries: list, ui: Any) -> None:
@@ -357,36 +366,3 @@ def tokenizer_warnings(entries: list[dict]) -> list[str]:
     return [
         f"{', '.join(others)}: other tokens than {entries[0]['name']}, so compare bits per byte, not the loss per token"
     ]
-
-
-def sample_rows(compared: list[Arm], prompts: list, made: dict, answers: dict) -> list[dict]:
-    """One row a prompt with every answer to it and its scores."""
-    from alignment.evaluate.policies import as_messages
-
-    return [
-        {
-            "prompt": as_messages(record.messages),
-            **({"columns": record.extra} if record.extra else {}),
-            "answers": [answer for arm in compared for answer in _answers(arm, number, made, answers)],
-        }
-        for number, record in enumerate(prompts)
-    ]
-
-
-def _answers(arm: Arm, prompt: int, made: dict, answers: dict) -> list[dict]:
-    found = []
-    for member, source in enumerate(arm.members):
-        for sample, done in enumerate(made[arm.name][member][prompt]):
-            scores = {name: float(values[member, prompt, sample]) for name, values in answers[arm.name].scores.items()}
-            found.append(
-                {
-                    "arm": arm.name,
-                    "model": source.text,
-                    "sample": sample,
-                    "text": done.text,
-                    "stopped": done.stopped,
-                    "tokens": done.tokens,
-                    "scores": scores,
-                }
-            )
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ from data_recipes.intervals import bootstrap_ratio
 from reward.metrics import Perplexity
 from reward.scalar import pad_right
 
+from alignment.data import IGNORED
 from alignment.evaluate.compare import spread
+from alignment.training.targets import TargetCollator
 
 LOGIT_CELLS = 2**27  # rows x tokens x vocabulary held at once: half a GiB in float32
 
@@ -37,8 +40,10 @@ def measure(loaded: Any, records: list, *, batch_size: int) -> RowLosses:
     Raises:
         Refused: a row that cannot be rendered.
     """
-    from alignment.generation import context_length
+    from alignment.generation import context_length, reads_apart
 
+    if reads_apart(loaded.model):
+        return _measure_answers(loaded, records, batch_size)
     limits = [limit for limit in (loaded.options.get("max_length"), context_length(loaded.model)) if limit]
     renderer = loaded.renderer(max_length=min(limits, default=None))
     rows = [_render(renderer, record) for record in records]
@@ -57,11 +62,30 @@ def measure(loaded: Any, records: list, *, batch_size: int) -> RowLosses:
     )
 
 
-def _render(renderer: Any, record: Any) -> Any:
+def _measure_answers(loaded: Any, records: list, batch_size: int) -> RowLosses:
+    """Of an encoder-decoder model: losses of the answers that its training would train, given what comes before them."""
+    renderer = loaded.renderer()
+    turns = [_usable(renderer.turns, record) for record in records]
+    flat = [(turn.input_ids, turn.target_ids) for one in turns for turn in one]
+    nats = iter(answer_losses(loaded.model, flat, pad_id=renderer.pad_id, batch_size=batch_size))
+    texts = ["".join(renderer.tokenizer.decode(turn.target_ids) for turn in one) for one in turns]
+    return RowLosses(
+        np.array([sum(next(nats) for _ in one) for one in turns]),
+        np.array([sum(len(turn.target_ids) for turn in one) for one in turns]),
+        np.array([len(text.encode()) for text in texts]),
+        sum(turn.input_cut or turn.target_cut for one in turns for turn in one),
+    )
+
+
+def _usable(render: Any, record: Any) -> Any:
     try:
-        row = renderer.demonstration(record)
+        return render(record)
     except BadRow as error:
         raise Refused(f"a row cannot be used: {error}", where=record.where) from error
+
+
+def _render(renderer: Any, record: Any) -> Any:
+    row = _usable(renderer.demonstration, record)
     if not any(row.trained[1:]):
         raise Refused("a row has no token that could be predicted", where=record.where, do="Drop the row.")
     return row
@@ -80,21 +104,49 @@ def row_losses(model, rows: list[tuple[list[int], list[bool]]], *, pad_id: int, 
     Raises:
         Failed: a loss that is not finite.
     """
+    widths = [len(ids) for ids, _ in rows]
+    return _in_batches(model, widths, batch_size, lambda chosen: _batch_losses(model, [rows[i] for i in chosen], pad_id))
+
+
+@torch.inference_mode()
+def answer_losses(model, rows: list[tuple[list[int], list[int]]], *, pad_id: int, batch_size: int) -> list[float]:
+    """-sum over an answer's tokens of log p(y_t | x, y_<t) for each row of an encoder-decoder model, as `row_losses` does.
+
+    Args:
+        rows: ids that the encoder reads, and ids of the answer.
+    """
+    widths = [max(map(len, row)) for row in rows]
+    return _in_batches(model, widths, batch_size, lambda chosen: _answer_losses(model, [rows[i] for i in chosen], pad_id))
+
+
+def _in_batches(
+    model, widths: list[int], batch_size: int, measure_rows: Callable[[list[int]], list[float]]
+) -> list[float]:
+    """`measure_rows` of all rows in evaluation mode, some of like width at once, so that their logits fit."""
     was_training = model.training
     model.eval()
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]), reverse=True)
-    losses, start, vocabulary = [0.0] * len(rows), 0, model.config.get_text_config().vocab_size
+    order = sorted(range(len(widths)), key=lambda index: widths[index], reverse=True)
+    losses, start, vocabulary = [0.0] * len(widths), 0, model.config.get_text_config().vocab_size
     while start < len(order):
-        width = len(rows[order[start]][0])
-        size = max(1, min(batch_size, LOGIT_CELLS // (width * vocabulary)))
+        size = max(1, min(batch_size, LOGIT_CELLS // (widths[order[start]] * vocabulary)))
         chosen = order[start : start + size]
-        for index, value in zip(chosen, _batch_losses(model, [rows[i] for i in chosen], pad_id), strict=True):
+        for index, value in zip(chosen, measure_rows(chosen), strict=True):
             if not math.isfinite(value):
                 raise Failed(f"the loss of row {index + 1} is {value}", expected="a finite number")
             losses[index] = value
         start += size
     model.train(was_training)
     return losses
+
+
+def _answer_losses(model, rows: list[tuple[list[int], list[int]]], pad_id: int) -> list[float]:
+    examples = [{"input_ids": ids, "labels": target} for ids, target in rows]
+    device = next(model.parameters()).device
+    batch = {name: values.to(device) for name, values in TargetCollator(model, pad_id)(examples).items()}
+    labels_BT = batch.pop("labels")
+    logits_BTV = model(**batch, use_cache=False).logits.float()
+    nats_BT = F.cross_entropy(logits_BTV.transpose(1, 2), labels_BT, ignore_index=IGNORED, reduction="none")
+    return nats_BT.sum(1).tolist()
 
 
 def _batch_losses(model, rows: list[tuple[list[int], list[bool]]], pad_id: int) -> list[float]:

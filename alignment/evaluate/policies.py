@@ -43,9 +43,10 @@ def answer(
     loaded: Any, records: Sequence[Any], sampling: Sampling, on_batch: Callable | None = None
 ) -> list[list[Any]]:
     """Completions by prompt and sample."""
-    from alignment.generation import generate
+    from alignment.generation import generate, reads_apart
 
-    renderer = loaded.renderer(max_length=None)
+    # an encoder reads inputs that are cut as in training; a decoder's prompt is never cut
+    renderer = loaded.renderer() if reads_apart(loaded.model) else loaded.renderer(max_length=None)
     prompts = [renderer.prompt(record.messages, record.tools) for record in records for _ in range(sampling.samples)]
     where = [record.where for record in records for _ in range(sampling.samples)]
     settings = {key: value for key, value in sampling.decoding.as_dict().items() if key != "seed"}
@@ -98,3 +99,37 @@ def columns_of(records: Sequence[Any], samples: int) -> dict[str, list]:
     if any(record.tools for record in records):
         columns["tools"] = [record.tools for record in records for _ in range(samples)]
     return {name: column for name, column in columns.items() if name not in ("prompts", "completions", "stopped")}
+
+
+def sample_rows(
+    compared: Sequence[Arm], prompts: Sequence[Any], made: dict, answers: dict, own: Sequence[str] = ()
+) -> list[dict]:
+    """One row a prompt with every answer to it and its scores; `own` are the rows' own answers, where they were looked at."""
+    return [
+        {
+            "prompt": as_messages(record.messages),
+            **({"columns": record.extra} if record.extra else {}),
+            **({"reference": own[number]} if own else {}),
+            "answers": [answer for arm in compared for answer in _answers(arm, number, made, answers)],
+        }
+        for number, record in enumerate(prompts)
+    ]
+
+
+def _answers(arm: Arm, prompt: int, made: dict, answers: dict) -> list[dict]:
+    found = []
+    for member, source in enumerate(arm.members):
+        for sample, done in enumerate(made[arm.name][member][prompt]):
+            scores = {name: float(values[member, prompt, sample]) for name, values in answers[arm.name].scores.items()}
+            found.append(
+                {
+                    "arm": arm.name,
+                    "model": source.text,
+                    "sample": sample,
+                    "text": done.text,
+                    "stopped": done.stopped,
+                    "tokens": done.tokens,
+                    "scores": scores,
+                }
+            )
+    return found

@@ -51,7 +51,9 @@ def as_prompts(records: list) -> list[Prompt]:
             record = Prompt(record.messages[:-1], record.tools, record.where, record.extra)
         if not isinstance(record, Prompt):
             raise Refused(
-                "a plain text has no prompt to answer", where=record.where, do="Leave --reward out, or give prompts."
+                "a plain text has no prompt to answer",
+                where=record.where,
+                do="Leave --reward and --references out, or give prompts.",
             )
         made.append(record)
     return made

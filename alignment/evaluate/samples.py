@@ -49,10 +49,9 @@ def training_rows(run: Run) -> tuple[RowSet | None, str]:
 def first_rows(run: Run, rows: RowSet, count: int = FIRST) -> list[dict]:
     """The first training rows as pieces of text that are trained or not."""
     from alignment.models import load_tokenizer
-    from data_recipes.render import Renderer
+    from data_recipes.seq2seq import make_renderer
 
-    tokenizer, _ = load_tokenizer(resolve(run.path))
-    renderer = Renderer.from_options(tokenizer, run.manifest["template"]["options"])
+    renderer = make_renderer(*load_tokenizer(resolve(run.path)), run.manifest["template"]["options"])
     shown = []
     for record in rows.train:
         if len(shown) == count:

@@ -13,6 +13,8 @@ def tables(result: dict) -> list[Table]:
     if result["task"] == "rewards":
         return [cards_table(result), slices_table(result)]
     made = [loss_table(result)] if "held_out" in result["arms"][0] else []
+    if "references" in result:
+        made += reference_tables(result)
     if "rewards" in result:
         made += [reward_table(result, reward) for reward in result["rewards"]]
         made += [judge_table(result, judge) for judge in result.get("judges", [])] + [manners_table(result)]
@@ -59,6 +61,29 @@ def loss_table(result: dict) -> Table:
             )
         )
     return "Held-out loss, over the tokens that training trains on (lower is better)", header, rows
+
+
+FIGURES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "exact": "exact", "bleu": "BLEU"}
+
+
+def reference_tables(result: dict) -> list[Table]:
+    """Each arm's answers beside the rows' own, with answers that need no model; and the differences to the first arm."""
+    names = short_names(result)
+    arms = [(names[arm["name"]], arm["references"]) for arm in result["arms"]]
+    trivial = [(f"({one['name']})", one) for one in result["references"]["baselines"]]
+    header = ("", *FIGURES.values())
+    values = [
+        (who, *(interval(found[name], 1 if name == "bleu" else 3) for name in FIGURES)) for who, found in arms + trivial
+    ]
+    against = [
+        (who, *(interval(found[name]["difference"], 1 if name == "bleu" else 2, signed=True) for name in FIGURES))
+        for who, found in arms[1:] + trivial
+    ]
+    rows = f"{result['references']['rows']:,} rows"
+    return [
+        (f"Answers beside the rows' own, {rows} (ROUGE as F1; higher is better)", header, values),
+        (f"The same, against {names[result['baseline']]}, row by row", header, against),
+    ]
 
 
 def reward_table(result: dict, reward: dict) -> Table:

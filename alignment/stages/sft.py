@@ -1,9 +1,11 @@
 """Supervised instruction tuning: demonstrations in, a policy out.
 
     align sft --model Qwen/Qwen3-0.6B --data support.jsonl --output runs/sft
+    align sft --model google/flan-t5-small --data summaries.jsonl --output runs/t5
 
 Cross entropy on the assistant's tokens (and the stop token of each trained turn), averaged over all trained tokens of an
-effective batch, whichever micro-batch or process they are in. `text` rows train every token: continued pretraining.
+effective batch, whichever micro-batch or process they are in. `text` rows train every token: continued pretraining. An encoder-decoder model
+(told by its config) reads what comes before an answer and is trained on the answer, by transformers' Seq2SeqTrainer.
 """
 
 from __future__ import annotations
@@ -24,16 +26,20 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job) -> dict:
     from alignment import session as desk
-    from alignment.data import demonstration_row
+    from alignment.data import demonstration_row, target_rows
     from alignment.result import finish
+    from alignment.tasks import SEQ2SEQ
+    from alignment.training import seq2seq
     from alignment.training.loop import fit
 
     session = desk.open_session(job, task=None)
-    train, held_out = desk.render(session, demonstration_row(session.renderer))
+    apart = session.task == SEQ2SEQ
+    train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))
     plan = desk.plan_hardware(session, train, sequences=1)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
-    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out))
+    make = seq2seq.make_trainer if apart else _trainer
+    trainer = fit(session, plan, train, lambda plan: make(session, plan, train, held_out))
     return finish(session, trainer, train)
 
 

@@ -61,6 +61,7 @@ def test_what_is_too_long_is_cut_at_its_end_and_a_cut_answer_has_no_end_token():
     [turn] = renderer.turns(chat("abc", "uv"))
     assert texts(renderer, turn) == ("abc</s>", "uv</s>") and not turn.input_cut and not turn.target_cut
     assert len(renderer.prompt([{"role": "user", "content": "abcdef"}])) == 4
+    assert [remark.split(" longer")[0] for remark in renderer.remarks()] == ["1 answers are", "2 inputs are"]
     with pytest.raises(Refused, match="no room"):
         made(max_length=1)
 
