@@ -22,12 +22,17 @@ IGNORED = -100  # transformers' label for a token without loss
 
 @dataclass
 class RowSet:
-    """Records of one stage before rendering, with their ledgers by part (`train`, `validation`)."""
+    """Records of one stage before rendering, with their ledgers by part (`train`, `validation`, `replay`).
+
+    replay: general rows to draw from; replay_held_out: others of the same source.
+    """
 
     train: list
     validation: list
     ledgers: dict[str, Ledger]
     notes: list[str] = field(default_factory=list)
+    replay: list = field(default_factory=list)
+    replay_held_out: list = field(default_factory=list)
 
     def fingerprints(self) -> dict:
         """Content hashes by part: what decides whether the same command may continue."""
@@ -44,15 +49,25 @@ class RowSet:
 
 @dataclass
 class Rendered:
-    """Token rows of one part, ready for a `datasets.Dataset`, with the counts that are printed."""
+    """Token rows of one part, ready for a `datasets.Dataset`, with the counts that are printed.
+
+    general: how many rows at the end are general ones, of which an epoch takes only `drawn`.
+    """
 
     columns: dict[str, list]
     names: list[str]
     first: object | None
     counts: dict[str, int]
+    general: int = 0
+    drawn: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def an_epoch(self) -> int:
+        """Rows of one pass."""
+        return len(self) - self.general + self.drawn
 
     def dataset(self):
         """The columns as a `datasets.Dataset` in memory."""

@@ -18,6 +18,7 @@ from data_recipes.ledger import write_rejected
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
 from alignment.identity import identity
+from alignment.replay import read_replay
 from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
 from alignment.sources import Source, resolve
 from alignment.training import processes
@@ -26,7 +27,7 @@ from alignment.training.signals import Signals, caught
 # These keys change where things lie or how they are shown, not what comes out; data and models are compared by content.
 NOT_COMPARED = {
     "model": {"path", "base"},
-    "data": {"train", "validation", "tools"},
+    "data": {"train", "validation", "tools", "replay"},
     "ppo": {"reward", "gold"},
     "training": {"save_every", "keep_checkpoints"},
 }
@@ -109,7 +110,10 @@ def begin(
     with caught() as signals:
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
-        rows = read_rows(config.data, kind, seed=config.training.seed, private=None if dry_run else output / PRIVATE)
+        private = None if dry_run else output / PRIVATE
+        rows = read_rows(config.data, kind, seed=config.training.seed, private=private)
+        if getattr(config.data, "replay", None):
+            rows = read_replay(config, rows, private, seed=config.training.seed)
         entries = _parents(parent, output) + [entry for role, reward in rewards for entry in reward.parent(role, output)]
         job = Job(stage, config, output, source, rows, entries, {}, signals, ui, dry_run)
         job.request = make_request(stage, config, source, parent, rows)
@@ -160,6 +164,8 @@ def make_request(stage: str, config, source: Source, parent: dict | None, rows: 
         for section, value in resolved.items()
         if section != "report_to"
     }
+    if getattr(config.data, "replay", None):
+        compared["data"]["replay_share"] = config.data.replay.share
     model = parent["content_hash"] if parent else identity(source, base=config.model.base)
     tools = [sha256_file(Path(config.data.tools).expanduser())] if config.data.tools else []
     return {

@@ -16,7 +16,7 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, prepare_tokenizer
 from data_recipes.templates import prepare_plain, without_defaults
 
-from alignment import added_tokens, tasks
+from alignment import added_tokens, dropout, tasks
 from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
@@ -38,6 +38,7 @@ class Loading:
     device: str = "auto"
     trust_remote_code: bool = False
     base: str | None = None
+    dropout: float | None = None
 
 
 @dataclass
@@ -124,7 +125,7 @@ def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Mo
     """The base weights as the model that the task needs. A head that the folder has not is new: zero for scores, otherwise
     drawn as its architecture does it, from torch's generator."""
     quiet_libraries()
-    extra = task.settings()
+    own, extra = model_dropout(base, how), task.settings()
     if how.attention != "auto":
         extra["attn_implementation"] = how.attention
     if how.quantisation != "none":
@@ -139,13 +140,22 @@ def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Mo
             ignore_mismatched_sizes=task.has_head,  # a head for other labels; `_check_loading` takes nothing else
             **base.fetching,
             **extra,
+            **dict.fromkeys(own, how.dropout),
         )
     except (OSError, ValueError) as error:
         raise _load_refusal(base, error) from error
+    dropout.restore(model.config, own)
     new = _check_loading(report, base, head_modules(model) if task.has_head else [])
     if task == SCORE and new:
         torch.nn.init.zeros_(model.get_submodule(head_name(model)).weight)
     return model if how.quantisation != "none" else model.to(best_device(how.device))
+
+
+def model_dropout(base: Source, how: Loading) -> dict[str, float]:
+    """The dropout fields of the base's config that `how.dropout` overrules while its modules are built, with their values."""
+    if how.dropout is None:
+        return {}
+    return dropout.fields_to_set(load_config(base, trust_remote_code=how.trust_remote_code))
 
 
 def _check_loading(report: dict, base: Source, heads: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from data_recipes import hub
 from data_recipes.errors import Refused
 from data_recipes.seq2seq import AnyRenderer, make_renderer
 
-from alignment import adapter_weights, adapters, added_tokens, tasks
+from alignment import adapter_weights, adapters, added_tokens, dropout, tasks
 from alignment.adapters import AdapterChoice
 from alignment.data import Rendered, render_part
 from alignment.hardware import ModelShape, Plan, make_plan
@@ -36,6 +36,7 @@ from alignment.models import (
     set_special_ids,
 )
 from alignment.rendering import check_keys, check_template, renderer_options
+from alignment.replay import PART, mixed
 from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
@@ -58,6 +59,7 @@ class Session:
     base_entry: dict = field(default_factory=dict)
     parent_adapter: Path | None = None
     new_head: bool = False  # whether the parent's head is left behind, since it is for other labels
+    general: Rendered | None = None  # held-out rows of data.replay
 
     @property
     def config(self):
@@ -186,6 +188,10 @@ def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, R
     """Renders training and held-out rows, prints the counts and the first row, and stops where rows are lost."""
     job, rows = session.job, session.job.rows
     train = render_part(rows.train, one, rows.ledgers["train"])
+    if rows.replay:
+        general = render_part(rows.replay, one, rows.ledgers[PART])
+        session.general = render_part(rows.replay_held_out, one, rows.ledgers[PART])
+        train = mixed(train, general, job.config.data.replay.share)
     held_out = render_part(rows.validation, one, rows.ledgers.get("validation", rows.ledgers["train"]))
     for ledger in rows.ledgers.values():
         ledger.check(job.config.data.max_rejected, None if job.dry_run else job.run.private)
@@ -295,7 +301,7 @@ def steps_per_epoch(session: Session, rows: int) -> int:
 
 def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Plan) -> dict:
     """What `--dry-run` says; nothing was written."""
-    job, steps = session.job, total_steps(session, len(train))
+    job, steps = session.job, total_steps(session, train.an_epoch)
     parents = ", ".join(f"{parent['path']} ({parent['stage']})" for parent in job.parents) or "none"
     job.ui.say(yaml.safe_dump(session.config.resolved(), sort_keys=False, allow_unicode=True))
     job.ui.table("dry run: nothing was written", [("steps", steps), ("parents", parents), ("base", session.base.name)])
@@ -323,6 +329,7 @@ def loading(session: Session, plan: Plan) -> Loading:
         device=plan.device if plan.world == 1 else "auto" if plan.device == "cuda" else plan.device,
         trust_remote_code=model.trust_remote_code,
         base=model.base,
+        dropout=model.dropout,
     )
 
 
@@ -336,15 +343,16 @@ def trainable_model(session: Session, plan: Plan) -> torch.nn.Module:
     set_special_ids(model, session.tokenizer, session.preparation)
     if session.new_head:
         adapter_weights.reset_head(model)
+    dropout.has_effect(model, session.config.model.dropout)
     if session.full:
         return adapter_weights.unfreeze(model, session.choice, session.task)
     if session.config.model.quantisation != "none":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.checkpointing)
         keep_gradients(model)
     if session.parent_adapter:
-        dropout = session.config.adapter.dropout if session.config.given("adapter.dropout") else None
+        share = session.config.adapter.dropout if session.config.given("adapter.dropout") else None
         return adapter_weights.continued_adapter(
-            model, session.parent_adapter, task=session.task, dropout=dropout, new_head=session.new_head
+            model, session.parent_adapter, task=session.task, dropout=share, new_head=session.new_head
         )
     return adapter_weights.new_adapter(model, session.choice, task=session.task, seed=session.config.training.seed)
 

@@ -29,6 +29,7 @@ PPO_DETAILS = "The N implementation details of RLHF with PPO, Huang et al. 2024"
 STIENNON = "Learning to summarize, Stiennon et al. 2020, appendix B.1"
 BERT = "BERT, Devlin et al. 2019, appendix A.3 (2e-5 to 5e-5, 2 to 4 epochs, batches of 16 or 32)"
 LORA = "LoRA, Hu et al. 2021, table 9: RoBERTa base on SST-2"
+PRECHELT = "Prechelt 1998, Early Stopping - But When?"
 TULU = "Tulu 3, Lambert et al. 2024, table of DPO settings"
 
 LEARNING_RATES: dict[tuple[str, str], Default] = {
@@ -55,6 +56,8 @@ BY_STAGE: dict[tuple[str, str], Default] = {
     ("classify", "training.epochs"): Default(3.0, BERT),
     ("classify", "training.batch_size"): Default(32, BERT),
     ("classify", "data.max_length"): Default(512, "the longest text that BERT, RoBERTa and DistilBERT read"),
+    ("sft", "training.keep"): Default("last", f"{INSTRUCT}: more epochs help answers though the held-out loss has turned"),
+    ("reward", "training.keep"): Default("best", f"{INSTRUCT}: more epochs overfit a reward model"),
     ("ppo", "training.epochs"): Default(1.0, "a choice: one pass over the prompts"),
     ("ppo", "training.batch_size"): Default(64, f"{INSTRUCT}: minibatches of 64"),
     ("ppo", "ppo.rollout_size"): Default(256, "a choice: InstructGPT's 512 halved, for smaller machines"),
@@ -65,7 +68,10 @@ BY_STAGE: dict[tuple[str, str], Default] = {
     ("ppo", "ppo.value_clip"): Default(0.2, f"{STIENNON}; {PPO_DETAILS}"),
 }
 
+REPLAY_SHARE = Default(0.05, "Ibrahim et al. 2024, arXiv 2403.08763: 5 % replay")
+
 EVERYWHERE: dict[str, str] = {
+    "data.replay": f"off; {REPLAY_SHARE.source}",
     "adapter.rank": "LoRA Learns Less and Forgets Less, Biderman et al. 2024: 16 is the good small choice",
     "adapter.alpha": "LoRA Without Regret: 32 at every rank keeps the best learning rate the same",
     "adapter.dropout": f"{QLORA} (0.05 for large models)",
@@ -75,6 +81,10 @@ EVERYWHERE: dict[str, str] = {
     "training.schedule": "TRL's and alignment-handbook's recipes",
     "training.max_grad_norm": "transformers' default",
     "training.weight_decay": "transformers' default",
+    "training.label_smoothing": "off; Szegedy et al. 2016, arXiv 1512.00567: 0.1",
+    "training.neftune_alpha": "off; NEFTune, Jain et al. 2023, arXiv 2310.05914: 5 to 15",
+    "training.early_stopping": f"off; {PRECHELT}",
+    "model.dropout": "the model's own config; Srivastava et al. 2014, JMLR 15",
     "dpo.beta": f"{DPO_PAPER}; TRL's default",
 }
 

@@ -66,6 +66,8 @@ def words(piece: dict[str, Any]) -> str:
     """A piece of JSON Schema in words."""
     if "anyOf" in piece:
         return " or ".join(words(option) for option in piece["anyOf"])
+    if "$ref" in piece:  # a section within a section
+        return "a mapping of keys"
     if "const" in piece:
         return str(piece["const"])
     if "enum" in piece:

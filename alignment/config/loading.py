@@ -219,6 +219,7 @@ def _check_together(config: StageConfig) -> None:
         _contradiction(config, "training.epochs", "training.max_steps says how long already")
     if config.stage in ("reward", "dpo", "ppo") and config.adapter.dropout and config.trainer.get("disable_dropout", True):
         _contradiction(config, "adapter.dropout", "TRL turns dropout off in this stage unless trainer.disable_dropout is false")
+    _check_regularisation(config)
     if config.stage == "dpo" and "exo_pair" in config.dpo.loss_type and not config.dpo.label_smoothing:
         _contradiction(config, "dpo.loss_type", "exo_pair needs dpo.label_smoothing above 0 (its paper: 0.001)")
     weights = config.dpo.loss_weights if config.stage == "dpo" else None
@@ -226,6 +227,20 @@ def _check_together(config: StageConfig) -> None:
         _contradiction(config, "dpo.loss_weights", f"{len(config.dpo.loss_type)} losses, but {len(weights)} weights")
     if config.stage == "ppo":
         _check_ppo(config)
+
+
+def _check_regularisation(config: StageConfig) -> None:
+    """Dropout beside a reference, and settings of the loss that exclude each other."""
+    if config.model.dropout and config.stage in ("dpo", "ppo"):
+        _contradiction(config, "model.dropout", "the reference is the same model, and its probabilities would be noise too")
+    if config.model.dropout and config.stage == "reward" and config.trainer.get("disable_dropout", True):
+        _contradiction(config, "model.dropout", "TRL turns dropout off in this stage unless trainer.disable_dropout is false")
+    if config.stage != "sft":
+        return
+    if config.training.label_smoothing and config.trainer.get("loss_type", "nll") != "nll":
+        _contradiction(config, "training.label_smoothing", f"trainer.loss_type is {config.trainer['loss_type']}")
+    if config.data.replay and config.trainer.get("packing"):
+        _contradiction(config, "data.replay", "trainer.packing joins rows before an epoch can choose among them")
 
 
 def _check_ppo(config: StageConfig) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from alignment.config.defaults import BY_STAGE
+from alignment.config.defaults import BY_STAGE, REPLAY_SHARE
 from alignment.config.values import AsNumber, AsWhole, Section, Several, Switch
 
 Names = Annotated[list[str], Several]
@@ -25,6 +25,9 @@ class Model(Section):
         "none", description="load the base in 4 or 8 bits (bitsandbytes; adapters only)"
     )
     attention: str = Field("auto", description="attention code by transformers' names (sdpa, eager, ...)")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] | None = Field(
+        None, description="the model's own dropout while it is tuned; null: as its config says"
+    )
     trust_remote_code: Switch = Field(False, description="run Python code that comes with the model: never by default")
     add_tokens: Names = Field(
         [], description="special tokens to add (sft): each is a new embedding row; vLLM takes no adapter with such rows"
@@ -63,8 +66,17 @@ class Data(Rows):
     )
 
 
+class Replay(Section):
+    """General rows among the stage's own, against forgetting."""
+
+    source: str = Field(description="file or hub data set of demonstrations or texts")
+    share: Annotated[float, Field(gt=0.0, lt=1.0), AsNumber] = Field(
+        REPLAY_SHARE.value, description="share of each epoch's rows that comes from it"
+    )
+
+
 class SftData(Data):
-    """As in every stage, and which assistant turns carry loss."""
+    """As in every stage, which assistant turns carry loss, and general rows to replay."""
 
     train_on: Literal["all", "last"] = Field(
         "all", description="assistant turns that carry loss: all of them or the last"
@@ -74,6 +86,9 @@ class SftData(Data):
     )
     prefix: str | None = Field(
         None, description="text in front of all that an encoder reads, such as 'summarize: ' (encoder-decoder models)"
+    )
+    replay: Replay | None = Field(
+        None, description="general rows mixed in against forgetting: {source: FILE|HUB, share: 0.05}"
     )
 
 
@@ -150,15 +165,31 @@ class Training(Section):
     group_by_length: Switch = Field(True, description="batches of rows of like length: less padding")
 
 
-class SftTraining(Training):
+class WatchedTraining(Training):
+    """With held-out rows that decide when to stop and which weights are kept."""
+
+    early_stopping: Annotated[int, Field(ge=1), AsWhole] | None = Field(
+        None, description="stop after so many evaluations without a better held-out figure; null: train to the end"
+    )
+    keep: Literal["last", "best"] = Field("last", description="which weights become the result; best by training.watch")
+    watch: Literal["loss", "accuracy"] = Field("loss", description="held-out figure that says which weights are the best")
+
+
+class SftTraining(WatchedTraining):
     """Supervised tuning: several passes."""
 
     epochs: Annotated[float, Field(gt=0.0), AsNumber] = Field(
         BY_STAGE["sft", "training.epochs"].value, description="passes over the training rows"
     )
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(
+        0.0, description="share of the target given to all tokens alike, in training only; 0.1 is usual"
+    )
+    neftune_alpha: Annotated[float, Field(gt=0.0), AsNumber] | None = Field(
+        None, description="noise on the input embeddings while training (NEFTune; 5 is usual); null: none"
+    )
 
 
-class PairTraining(Training):
+class PairTraining(WatchedTraining):
     """Reward and DPO: one pass in larger batches."""
 
     batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
@@ -166,7 +197,15 @@ class PairTraining(Training):
     )
 
 
-class PpoTraining(PairTraining):
+class RewardTraining(PairTraining):
+    """As for all pairs; the best weights are kept where rows are held out."""
+
+    keep: Literal["last", "best"] = Field(
+        BY_STAGE["reward", "training.keep"].value, description="which weights become the result; best by training.watch"
+    )
+
+
+class PpoTraining(Training):
     """One pass over the prompts; a row is an answer."""
 
     max_grad_norm: Annotated[float, Field(gt=0.0), AsNumber] = Field(

@@ -16,6 +16,7 @@ from alignment.config.sections import (
     PairAdapter,
     PairTraining,
     PpoTraining,
+    RewardTraining,
     Rows,
     SftData,
     SftTraining,
@@ -247,7 +248,7 @@ class RewardConfig(StageConfig):
     """`align reward`."""
 
     adapter: PairAdapter = Field(default_factory=PairAdapter, description="what is trained on top of the base")
-    training: PairTraining = Field(default_factory=PairTraining, description="how long, how fast, in what steps")
+    training: RewardTraining = Field(default_factory=RewardTraining, description="how long, how fast, in what steps")
     reward: Reward = Field(default_factory=Reward, description="the reward stage's own")
 
 

@@ -18,6 +18,7 @@ from data_recipes.errors import Refused
 TABLE = Path(__file__).with_name("trainer_fields.json")
 
 _RENDERED = "rows are read, rendered and cut by the suite itself; see the data: section"
+_KEPT = "see training.keep, training.watch and training.early_stopping"
 _SAVED = "checkpoints are written whole and hashed by the suite; see training.save_every and keep_checkpoints"
 _SHOWN = "progress goes to the terminal and metrics.jsonl; see report_to"
 _LAUNCHED = "launching is accelerate's: accelerate launch --config_file configs/accelerate/... -m alignment ..."
@@ -78,10 +79,12 @@ OWNED: dict[str, str] = {
     "ref_model_sync_steps": "the reference is the parent policy, pinned by its hash",
     "center_rewards_coefficient": "reward.center_coefficient",
     "report_to": "the top-level key report_to",
+    "neftune_noise_alpha": "training.neftune_alpha",
+    "label_smoothing_factor": "training.label_smoothing",
     **dict.fromkeys(
         ["save_strategy", "save_steps", "save_total_limit", "save_only_model", "save_on_each_node", "ignore_data_skip",
-         "enable_jit_checkpoint", "resume_from_checkpoint", "restore_callback_states_from_checkpoint",
-         "load_best_model_at_end", "metric_for_best_model", "greater_is_better"], _SAVED),
+         "enable_jit_checkpoint", "resume_from_checkpoint", "restore_callback_states_from_checkpoint"], _SAVED),
+    **dict.fromkeys(["load_best_model_at_end", "metric_for_best_model", "greater_is_better"], _KEPT),
     **dict.fromkeys(
         ["logging_strategy", "logging_steps", "logging_first_step", "logging_nan_inf_filter", "log_on_each_node",
          "log_level", "log_level_replica", "disable_tqdm", "include_num_input_tokens_seen", "skip_memory_metrics"],

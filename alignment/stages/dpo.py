@@ -15,6 +15,7 @@ from pathlib import Path
 from alignment.job import Job, work
 
 PARENTS = ("sft", "dpo", "ppo")
+FIGURES = {"loss": ("eval_loss", "lower"), "accuracy": ("eval_rewards/accuracies", "higher")}
 
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
@@ -27,14 +28,16 @@ def _tune(job: Job) -> dict:
     from alignment.data import pair_row
     from alignment.result import finish
     from alignment.tasks import CAUSAL
+    from alignment.training.best import settle
     from alignment.training.loop import fit
 
     session = desk.open_session(job, task=CAUSAL)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=False, margins=False))
+    watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
     plan = desk.plan_hardware(session, train, sequences=2, copies=2 if session.full else 1)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
-    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out))
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out), watch)
     _check_pinned(session, trainer)
     return finish(session, trainer, train)
 

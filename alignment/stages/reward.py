@@ -14,6 +14,7 @@ from pathlib import Path
 from alignment.job import Job, work
 
 PARENTS = ("sft", "dpo", "ppo")
+FIGURES = {"loss": ("eval_loss", "lower"), "accuracy": ("eval_accuracy", "higher")}
 
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
@@ -28,15 +29,17 @@ def _tune(job: Job) -> dict:
     from alignment.data import pair_row, use_margins
     from alignment.result import finish
     from alignment.tasks import SCORE
+    from alignment.training.best import settle
     from alignment.training.loop import fit
 
     session = desk.open_session(job, task=SCORE)
     margins = use_margins(job.rows.train + job.rows.validation)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=True, margins=margins))
+    watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
     plan = desk.plan_hardware(session, train, sequences=2)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
-    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out, margins))
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out, margins), watch)
     return finish(session, trainer, train)
 
 

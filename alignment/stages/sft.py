@@ -4,8 +4,9 @@
     align sft --model google/flan-t5-small --data summaries.jsonl --output runs/t5
 
 Cross entropy on the assistant's tokens (and the stop token of each trained turn), averaged over all trained tokens of an
-effective batch, whichever micro-batch or process they are in. `text` rows train every token: continued pretraining. An encoder-decoder model
-(told by its config) reads what comes before an answer and is trained on the answer, by transformers' Seq2SeqTrainer.
+effective batch, whichever micro-batch or process they are in. `text` rows train every token: continued pretraining. An
+encoder-decoder model (told by its config) reads what comes before an answer and is trained on the answer, by transformers'
+Seq2SeqTrainer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from alignment.job import Job, work
 
 PARENTS = ("sft", "dpo", "ppo")
+FIGURES = {"loss": ("eval_loss", "lower"), "accuracy": ("eval_mean_token_accuracy", "higher")}
 
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
@@ -30,16 +32,18 @@ def _tune(job: Job) -> dict:
     from alignment.result import finish
     from alignment.tasks import SEQ2SEQ
     from alignment.training import seq2seq
+    from alignment.training.best import settle
     from alignment.training.loop import fit
 
     session = desk.open_session(job, task=None)
     apart = session.task == SEQ2SEQ
     train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))
+    watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
     plan = desk.plan_hardware(session, train, sequences=1)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
     make = seq2seq.make_trainer if apart else _trainer
-    trainer = fit(session, plan, train, lambda plan: make(session, plan, train, held_out))
+    trainer = fit(session, plan, train, lambda plan: make(session, plan, train, held_out), watch)
     return finish(session, trainer, train)
 
 
@@ -54,7 +58,8 @@ def _trainer(session, plan, train, held_out):
     from alignment.training.trainers import SftTrainer
 
     config = session.config
-    arguments = {**owned(session, plan, train, held_out), **config.trainer}
+    regular = {"neftune_noise_alpha": config.training.neftune_alpha}
+    arguments = {**owned(session, plan, train, held_out), **regular, **config.trainer}
     if arguments.get("packing"):
         arguments["max_length"] = config.data.max_length  # the length of a pack; rows are cut to it already
     model = trainable_model(session, plan)
@@ -66,6 +71,8 @@ def _trainer(session, plan, train, held_out):
         train_dataset=train.dataset(),
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
+        label_smoothing=config.training.label_smoothing,
+        beside={"replay": session.general.dataset()} if session.general else {},
     )
     invariants.trained_tokens_agree(trainer.train_dataset, train)
     return trainer

@@ -14,7 +14,7 @@ def owned(session: Session, plan: Plan, train: Rendered, held_out: Rendered) -> 
     if len(held_out) and training.eval_every is not None:
         evaluation = {"eval_strategy": "steps", "eval_steps": training.eval_every}
     return {
-        **owned_of(session, plan, None if config.trainer.get("packing") else total_steps(session, len(train))),
+        **owned_of(session, plan, None if config.trainer.get("packing") else total_steps(session, train.an_epoch)),
         "max_steps": training.max_steps or -1,
         "max_length": None,
         **evaluation,

@@ -71,7 +71,7 @@ def advance(standing: Standing, watch: Watch, step: int, value: float) -> Standi
     return replace(standing, last=now, waited=waited, stopped=watch.patience is not None and waited >= watch.patience)
 
 
-def settle(config, held_out: int, figure: Figure = LOSS) -> Watch:
+def settle(config, held_out: int, figure: Figure | tuple[str, Better] = LOSS) -> Watch:
     """The watch that a config asks for. A default that needs held-out rows gives way where there are none.
 
     Args:
@@ -79,7 +79,7 @@ def settle(config, held_out: int, figure: Figure = LOSS) -> Watch:
     Raises:
         Refused: somebody asked for what cannot be told without held-out rows.
     """
-    training = config.training
+    training, figure = config.training, Figure(*figure) if isinstance(figure, tuple) else figure
     watch = Watch(figure, training.keep, training.early_stopping)
     if held_out:
         return watch

@@ -11,6 +11,8 @@ import torch
 from data_recipes.errors import Failed
 
 from alignment.data import Rendered
+from alignment.evaluate.curves import read_metrics
+from alignment.fitting import Turning, describe
 from alignment.hardware import Plan, apply, half_micro_batch
 from alignment.session import Session, facts, steps_per_epoch, total_steps
 from alignment.training import processes
@@ -78,16 +80,19 @@ def _train(session: Session, trainer, train: Rendered, watch: Watch | None):
             cut_metrics(file, start if checkpoint else -1)
     if checkpoint:
         job.ui.say(f"continuing after step {start}")
-    ordering = [] if trainer.own_clock else [_ordered(session, trainer)]
-    total = trainer.args.max_steps if trainer.args.max_steps > 0 else total_steps(session, len(trainer.train_dataset))
+    ordering = [] if trainer.own_clock else [_ordered(session, trainer, train)]
+    rows = len(trainer.train_dataset if trainer.own_clock else trainer.order)
+    total = trainer.args.max_steps if trainer.args.max_steps > 0 else total_steps(session, rows)
     restored = counters(checkpoint) if checkpoint else {}
+    trainer.turning = Turning(restored.get("turning") or [])
     best = BestCallback(trainer, watch or Watch(), job.run.checkpoints, restored.get("watch") or {})
     with job.ui.steps(total, start) as steps, job.signals.at_step_end():
         for callback in (
             *ordering,
             FiniteCallback(trainer, job.run.metrics_file, train.names),
             SignalCallback(job.signals),
-            SealCallback(trainer, config.training.keep_checkpoints, restored, job.ui.say, lambda: {"watch": best.state()}),
+            SealCallback(trainer, config.training.keep_checkpoints, restored, job.ui.say,
+                         lambda: {"watch": best.state(), "turning": trainer.turning.best} if watch else {}),
             *([best] if watch else []),
             MetricsCallback(job.run.metrics_file, steps),
         ):
@@ -97,22 +102,25 @@ def _train(session: Session, trainer, train: Rendered, watch: Watch | None):
         job.signals.raise_if_received(where=str(job.run.path), do="The same command continues after the last step.")
     if watch:
         job.run.manifest["kept"] = best.finish(job.ui.say)
+        job.run.manifest["fitting"] = found = describe(read_metrics(job.run.metrics_file))
+        job.ui.say(found["sentence"]) if found else None
     return trainer
 
 
-def _ordered(session: Session, trainer) -> EpochCallback:
+def _ordered(session: Session, trainer, train: Rendered) -> EpochCallback:
     """Gives the trainer the suite's order of rows, and what tells it the epoch."""
-    lengths, training = row_lengths(trainer.train_dataset), session.config.training
-    uneven = len(lengths) % training.batch_size
+    training = session.config.training
+    trainer.order = EpochOrder(
+        row_lengths(trainer.train_dataset), batch=training.batch_size, seed=training.seed, grouped=training.group_by_length,
+        general=train.general, drawn=train.drawn,
+    )
+    uneven = len(trainer.order) % training.batch_size
     if processes.world() > 1 and uneven:
         session.job.ui.warn(
             f"{uneven} rows are left for an epoch's last step; accelerate repeats some so that each process has one"
         )
-    trainer.order = EpochOrder(
-        lengths, batch=training.batch_size, seed=training.seed, grouped=training.group_by_length
-    )
     at_epoch_ends = trainer.eval_dataset is not None and training.eval_every is None
-    return EpochCallback(trainer.order, steps_per_epoch(session, len(lengths)), evaluate=at_epoch_ends)
+    return EpochCallback(trainer.order, steps_per_epoch(session, len(trainer.order)), evaluate=at_epoch_ends)
 
 
 def row_lengths(dataset) -> list[int]:

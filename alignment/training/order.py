@@ -52,16 +52,30 @@ def _longest_first(order: np.ndarray, size: np.ndarray, batch: int) -> np.ndarra
     return moved
 
 
-class EpochOrder(Sampler[int]):
-    """A sampler over `epoch_order`; `epoch` is set by a callback at the beginning of each epoch."""
+def of_epoch(own: int, general: int, drawn: int, epoch: int) -> np.ndarray:
+    """Row numbers of an epoch, shape (own + drawn,): all of the stage's own, and the next `drawn` general ones in a circle."""
+    if not drawn:
+        return np.arange(own)
+    return np.concatenate([np.arange(own), own + (epoch * drawn + np.arange(drawn)) % general])
 
-    def __init__(self, lengths: list[int], *, batch: int, seed: int, grouped: bool) -> None:
-        self.lengths, self.batch, self.seed, self.grouped = lengths, batch, seed, grouped
-        self.epoch = 0
+
+class EpochOrder(Sampler[int]):
+    """A sampler over `epoch_order`; `epoch` is set by a callback at the beginning of each epoch.
+
+    general: how many rows at the end are general ones, of which each epoch takes the next `drawn`.
+    """
+
+    def __init__(
+        self, lengths: list[int], *, batch: int, seed: int, grouped: bool, general: int = 0, drawn: int = 0
+    ) -> None:
+        self.lengths, self.batch, self.seed, self.grouped = np.asarray(lengths), batch, seed, grouped
+        self.general, self.drawn, self.epoch = general, drawn, 0
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) - self.general + self.drawn
 
     def __iter__(self) -> Iterator[int]:
-        order = epoch_order(self.lengths, batch=self.batch, seed=self.seed, epoch=self.epoch, grouped=self.grouped)
-        return iter(order.tolist())
+        rows = of_epoch(len(self.lengths) - self.general, self.general, self.drawn, self.epoch)
+        lengths = self.lengths[rows].tolist()
+        order = epoch_order(lengths, batch=self.batch, seed=self.seed, epoch=self.epoch, grouped=self.grouped)
+        return iter(rows[order].tolist())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import partial
 from typing import Any
 
 import torch
@@ -60,7 +59,11 @@ def make_trainer(session, plan, train: Rendered, held_out: Rendered) -> TargetTr
     from alignment.training.arguments import one_device, owned
 
     config = session.config
-    given = {**owned(session, plan, train, held_out), **passed_on(config)}
+    regular = {
+        "neftune_noise_alpha": config.training.neftune_alpha,
+        "label_smoothing_factor": config.training.label_smoothing,
+    }
+    given = {**owned(session, plan, train, held_out), **regular, **passed_on(config)}
     arguments = Seq2SeqTrainingArguments(**{name: value for name, value in given.items() if name != "max_length"})
     model = trainable_model(session, plan)
     if not session.full and not session.parent_adapter and adapters.kind(session.kind).identity:
@@ -72,10 +75,19 @@ def make_trainer(session, plan, train: Rendered, held_out: Rendered) -> TargetTr
         train_dataset=train.dataset(),
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
-        compute_loss_func=partial(target_loss, smoothing=arguments.label_smoothing_factor),
+        compute_loss_func=smoothed(model, arguments.label_smoothing_factor),
+        beside={"replay": session.general.dataset()} if session.general else {},
     )
     invariants.trained_tokens_agree(trainer.train_dataset, train)
     return trainer
+
+
+def smoothed(model, share: float):
+    """The loss, smoothed while the model is trained: the held-out one stays comparable."""
+    def loss(outputs, labels_BT, num_items_in_batch=None):
+        return target_loss(outputs, labels_BT, num_items_in_batch, smoothing=share if model.training else 0.0)
+
+    return loss
 
 
 def passed_on(config) -> dict[str, Any]:

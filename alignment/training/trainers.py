@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
+from alignment.fitting import Turning
 from alignment.invariants import first_batch
 from alignment.training.label_head import attach_label_head
+from alignment.training.smoothing import attach_smoothing
 
 ROWS = "row_ids"
 
@@ -25,8 +29,6 @@ class RowCollator:
         self.inner = inner
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        import torch
-
         batch = self.inner(examples)
         if "row" in examples[0]:  # packed rows have lost their number
             batch[ROWS] = torch.tensor([example["row"] for example in examples])
@@ -39,8 +41,10 @@ class Seams:
     order: Sampler | None = None
     own_clock = False  # whether the trainer itself decides which rows a step trains
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, beside: dict[str, Any] | None = None, **kwargs) -> None:
+        """beside: other held-out rows by name, whose loss each evaluation measures too, as `eval_NAME_loss`."""
         super().__init__(*args, **kwargs)
+        self.beside, self.turning, self.units = beside or {}, Turning(), []
         self.data_collator = RowCollator(self.data_collator)
         self.step_rows: list = []
         self.step_losses: list = []
@@ -57,8 +61,35 @@ class Seams:
         return loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        inputs.pop(ROWS, None)
-        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        rows = inputs.pop(ROWS, None)
+        made = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        units = self.measured(made[0], len(rows) if rows is not None else 1)
+        self.units += self.accelerator.gather_for_metrics(units, use_gather_object=True)
+        return made
+
+    def measured(self, loss, rows: int) -> list[tuple[float, float]]:
+        """(summed loss, of how many) of each unit of a held-out batch: the batch, where its rows are not told apart."""
+        return [(loss.item() * rows, rows)]
+
+    def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"):
+        """As transformers' own, with the change from the least loss so far, and the losses of the rows beside.
+
+        A mean over tokens (or pairs) does not depend on the batches; the Trainer's is one over batches.
+        """
+        self.units = []
+        found = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        sums_U, counts_U = np.array(self.units, dtype=np.float64).reshape(-1, 2).T
+        found.metrics[f"{metric_key_prefix}_loss"] = float(sums_U.sum() / counts_U.sum())
+        if metric_key_prefix != "eval":
+            return found
+        found.metrics.update(self.turning.advance(sums_U, counts_U))
+        noted = {name: list(values) for name, values in self._metrics["eval"].items()}  # TRL's, of these rows alone
+        for name, rows in self.beside.items():
+            loader, key = self.get_eval_dataloader(rows), f"eval_{name}"
+            found.metrics[f"{key}_loss"] = self.evaluation_loop(loader, name, True, ignore_keys, key).metrics[f"{key}_loss"]
+        self._metrics["eval"].clear()
+        self._metrics["eval"].update(noted)
+        return found
 
     def trained_parameters(self) -> list:
         """What the optimizer changes."""
@@ -78,13 +109,45 @@ class Seams:
 class SftTrainer(Seams, SFTTrainer):
     """Supervised tuning on rows with `input_ids` and `labels`."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, label_smoothing: float = 0.0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if label_smoothing:
+            attach_smoothing(self.model, label_smoothing)
         attach_label_head(self.model)
+        self.token_losses: list[tuple[float, float]] = []
+        self.model.register_forward_hook(self._by_row)
+
+    def _by_row(self, model, args, output) -> None:
+        """Of each held-out row the summed loss and the number of its trained tokens."""
+        if not model.training and getattr(output, "log_probs", None) is not None:
+            nats, tokens = -output.log_probs.sum(1), output.label_mask.sum(1)
+            self.token_losses = list(zip(nats.tolist(), tokens.tolist(), strict=True))
+
+    def measured(self, loss, rows: int) -> list[tuple[float, float]]:
+        return self.token_losses
 
 
 class PairRewardTrainer(Seams, RewardTrainer):
     """Reward training on rows with `chosen_ids` and `rejected_ids`."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.scores_2B: torch.Tensor | None = None
+        self.model.register_forward_hook(self._remember)
+
+    def _remember(self, model, args, output) -> None:
+        if not model.training:
+            self.scores_2B = output.logits.squeeze(-1).float()
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        self.margins_B = inputs.get("margin", torch.zeros(())).to(self.args.device)
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def measured(self, loss, rows: int) -> list[tuple[float, float]]:
+        chosen_B, rejected_B = self.scores_2B.chunk(2)
+        losses_B = -torch.nn.functional.logsigmoid(chosen_B - rejected_B - self.margins_B)
+        losses_B = losses_B + (self.args.center_rewards_coefficient or 0.0) * (chosen_B + rejected_B) ** 2
+        return [(value, 1.0) for value in losses_B.tolist()]
 
 
 class PairDpoTrainer(Seams, DPOTrainer):
