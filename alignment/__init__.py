@@ -24,6 +24,8 @@ _HOMES = {
     "dpo": "alignment.api",
     "ppo_policy": "alignment.api",
     "load_run": "alignment.models",
+    "classify": "alignment.api",
+    "sweep": "alignment.sweeping",
 }
 __all__ = ["__version__", *_HOMES]
 

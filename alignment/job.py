@@ -30,6 +30,7 @@ NOT_COMPARED = {
     "data": {"train", "validation", "tools", "replay"},
     "ppo": {"reward", "gold"},
     "training": {"save_every", "keep_checkpoints"},
+    "hardware": {"max_hours", "max_gib"},
 }
 
 
@@ -96,12 +97,13 @@ def work(stage: str, kind: str, tune: Callable[[Job], dict], config, output: Pat
 @contextlib.contextmanager
 def begin(
     stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], rewards=(), restart=False, dry_run=False,
-    ui=None,
+    ui=None, read: Callable[[Any, Source, Path | None], RowSet] | None = None,
 ):
     """Opens a stage's job; yields it, and writes how it ended into the manifest.
 
     Args:
         stage: name of the stage. kind: kind of rows it reads. parents: stages whose runs it may build on.
+        read: reads a stage's rows in a way of its own, from config, parent and the folder for rejected rows.
         rewards: (role, `alignment.rewards.RewardSource`) of a stage that is told what is good.
     """
     output, ui = Path(output), ui or Ui(quiet=True)
@@ -110,10 +112,10 @@ def begin(
     with caught() as signals:
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
-        private = None if dry_run else output / PRIVATE
-        rows = read_rows(config.data, kind, seed=config.training.seed, private=private)
+        private, seed = None if dry_run else output / PRIVATE, split_seed(config)
+        rows = read(config, source, private) if read else read_rows(config.data, kind, seed=seed, private=private)
         if getattr(config.data, "replay", None):
-            rows = read_replay(config, rows, private, seed=config.training.seed)
+            rows = read_replay(config, rows, private, seed=seed)
         entries = _parents(parent, output) + [entry for role, reward in rewards for entry in reward.parent(role, output)]
         job = Job(stage, config, output, source, rows, entries, {}, signals, ui, dry_run)
         job.request = make_request(stage, config, source, parent, rows)
@@ -131,6 +133,11 @@ def begin(
             with _recorded(job):
                 yield job
         processes.leave()
+
+
+def split_seed(config) -> int:
+    """What decides which rows are held out: by itself, so that runs with other seeds can be measured on the same rows."""
+    return config.training.seed if config.data.split_seed is None else config.data.split_seed
 
 
 def _hold(held: contextlib.ExitStack, output: Path) -> None:
@@ -154,23 +161,28 @@ def _parents(parent: dict | None, output: Path) -> list[dict]:
     return [{**parent, "path": relative_to_run(parent["path"], output)}] if parent else []
 
 
-def make_request(stage: str, config, source: Source, parent: dict | None, rows: RowSet) -> dict:
-    """What decides the result. The same request continues; another is refused with the difference."""
-    resolved = config.resolved()
-    compared = {
+def compared(resolved: dict) -> dict:
+    """The settings that decide what comes out."""
+    return {
         section: {key: item for key, item in value.items() if key not in NOT_COMPARED.get(section, ())}
         if isinstance(value, dict)
         else value
         for section, value in resolved.items()
         if section != "report_to"
     }
+
+
+def make_request(stage: str, config, source: Source, parent: dict | None, rows: RowSet) -> dict:
+    """What decides the result. The same request continues; another is refused with the difference."""
+    settings = compared(config.resolved())
     if getattr(config.data, "replay", None):
-        compared["data"]["replay_share"] = config.data.replay.share
+        settings["data"]["replay_share"] = config.data.replay.share
     model = parent["content_hash"] if parent else identity(source, base=config.model.base)
-    tools = [sha256_file(Path(config.data.tools).expanduser())] if config.data.tools else []
+    named = getattr(config.data, "tools", None)
+    tools = [sha256_file(Path(named).expanduser())] if named else []
     return {
         "stage": stage,
-        "config": compared,
+        "config": settings,
         "model": model,
         "tools": tools,
         "data": rows.fingerprints(),

@@ -25,6 +25,7 @@ FORMAT = 1
 PRIVATE = "private"
 OURS = {PRIVATE, "base"}  # written before the manifest: rejected rows, and the base with a parent's adapter folded in
 CHECKPOINTS = "checkpoints"
+REFUSED = "refused"  # state of a run that was stopped by its limits before anything of it was kept
 METRICS = "metrics.jsonl"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 # Where a model lies is no part of what it is: these keys are left out when a config file is hashed.
@@ -194,6 +195,9 @@ def open_output(output: Path, request: dict, *, restart: bool = False) -> Openin
         _refuse_foreign(output)
         return Opening(_fresh(output, request), "start")
     run = Run.open(output)
+    if run.state == REFUSED:
+        shutil.rmtree(output / "base", ignore_errors=True)  # perhaps of another parent
+        return Opening(_fresh(output, request), "start")
     changes = differences(run.manifest.get("request", {}), request)
     libraries = [line for line in changes if line.startswith("versions.")]
     others = [line for line in changes if not line.startswith("versions.")]

@@ -25,6 +25,8 @@ ENTRIES: dict[str, Entry] = {
     "reward": Entry("alignment.cli.train", "reward_command", TRAIN, "Train a reward model on preference pairs."),
     "dpo": Entry("alignment.cli.train", "dpo_command", TRAIN, "Tune a policy on preference pairs."),
     "ppo": Entry("alignment.cli.train", "ppo_command", TRAIN, "Tune a policy on a reward, with a critic."),
+    "sweep": Entry("alignment.cli.sweep", "sweep_group", TRAIN, "Train a stage over values and seeds, and compare."),
+    "classify": Entry("alignment.cli.classify", "classify_command", TRAIN, "Train a classifier; label new rows."),
     "eval": Entry("alignment.cli.evaluate", "eval_command", LOOK, "Measure runs on held-out rows, with intervals."),
     "report": Entry("alignment.cli.evaluate", "report_command", LOOK, "Write a run's page of curves and samples."),
     "chat": Entry("alignment.cli.generate", "chat_command", LOOK, "Talk to a model."),

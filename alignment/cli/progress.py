@@ -38,6 +38,7 @@ class Ui:
         self.json, self.quiet, self.clock = json, quiet, clock
         self._console = None
         self.silent = False
+        self.on_measured: Callable[[dict[str, Any]], None] | None = None
 
     @property
     def console(self):
@@ -80,6 +81,11 @@ class Ui:
         """Prints anything that rich renders, such as a row coloured by what is trained."""
         if not self.quiet:
             self.console.print(renderable)
+
+    def measured(self, facts: dict[str, Any]) -> None:
+        """Told once what a run will take (`hardware.measured` of its manifest), after its first steps; may end it."""
+        if self.on_measured is not None:
+            self.on_measured(facts)
 
     def steps(self, total: int, start: int = 0) -> Steps:
         """Begins a progress display of `total` optimizer steps, of which `start` are done already."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from alignment.cli.commands import command, make_ui, output_options
+
+if TYPE_CHECKING:
+    from alignment.config import StageConfig
 
 # Texts, not numbers: the schema checks them, so that --lr 1e-4 and training.learning_rate: 1e-4 meet the same rule.
 SHORT_FLAGS: tuple[tuple[str, str, str, str], ...] = (
@@ -23,6 +26,8 @@ SHORT_FLAGS: tuple[tuple[str, str, str, str], ...] = (
     ("--seed", "training.seed", "N", "Seed of split, order, adapter and dropout."),
     ("--max-rejected", "data.max_rejected", "SHARE", "Share of bad rows that may be dropped."),
     ("--validation", "data.validation", "FILE", "Held-out rows, instead of a split."),
+    ("--max-hours", "hardware.max_hours", "H", "Refuse a run whose first steps say that it takes longer."),
+    ("--max-gib", "hardware.max_gib", "N", "Refuse a run that needs more memory a process or GPU."),
 )
 
 
@@ -38,6 +43,7 @@ def stage_options(function: Callable) -> Callable:
         *(click.option(flag, _python_name(key), metavar=kind, help=text) for flag, key, kind, text in SHORT_FLAGS),
         click.option("--restart", is_flag=True, help="Start anew; the old run is kept beside."),
         click.option("--dry-run", is_flag=True, help="Show config, data, steps and memory plan; write nothing."),
+        click.option("--measure", is_flag=True, help="With --dry-run: run a few steps, thrown away, and tell time and memory."),
         click.option("--gpus", metavar="N", type=click.IntRange(min=1), help="Start N processes, one a GPU."),
     ]
     for option in reversed(options):
@@ -52,22 +58,37 @@ def _python_name(key: str) -> str:
 def _nouns(options: dict[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of the flags that were given."""
     flags = {key: options[_python_name(key)] for _, key, _, _ in SHORT_FLAGS}
-    own = {"ppo.reward": list(options.get("reward", ())) or None, "ppo.gold": options.get("gold")}
+    own = {"ppo.reward": list(options.get("reward", ())) or None, "ppo.gold": options.get("gold"),
+           "classify.task": options.get("task")}
     given = {key: value for key, value in own.items() if value is not None}
     return {"model.path": options["model"], "data.train": list(options["data"]) or None, **flags, **given}
 
 
+def load_settings(stage: str, options: dict[str, Any], more: Sequence[str] = ()) -> StageConfig:
+    """The config that a stage's options make, with `more` texts `section.key=value` laid over it."""
+    from alignment import config
+
+    return config.load(stage, options["config_path"], [*options["sets"], *more], _nouns(options))
+
+
 def run_stage(stage: str, options: dict[str, Any]) -> dict[str, Any]:
     """Reads the config, checks what can be checked without torch, and runs the stage (or launches it)."""
-    from alignment import config, preflight
+    from alignment import preflight
+    from data_recipes.errors import Refused
 
     output = Path(options["output"]).expanduser()
-    settings = config.load(stage, options["config_path"], options["sets"], _nouns(options))
+    if options["measure"] and not options["dry_run"]:
+        raise Refused("a run that is kept is measured anyway", where="--measure", expected="--dry-run --measure")
+    settings = load_settings(stage, options)
     preflight.check(settings, output)
     if (options["gpus"] or 1) > 1:
         _launch(options["gpus"])
     run = importlib.import_module(f"alignment.stages.{stage}").run
     ui = make_ui(options["as_json"])
+    if options["measure"]:
+        from alignment.measuring import measure
+
+        return measure(lambda folder: run(settings, folder, ui=ui), output, ui)
     return run(settings, output, restart=options["restart"], dry_run=options["dry_run"], ui=ui)
 
 

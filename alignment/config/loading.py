@@ -34,8 +34,11 @@ FLAGS: dict[str, str] = {
     "training.max_steps": "--max-steps",
     "training.batch_size": "--batch-size",
     "training.seed": "--seed",
+    "hardware.max_hours": "--max-hours",
+    "hardware.max_gib": "--max-gib",
     "ppo.reward": "--reward",
     "ppo.gold": "--gold",
+    "classify.task": "--task",
 }
 QLORA_BITS = "4bit"  # what `adapter.kind: qlora` means where model.quantisation does not say 8bit
 Tree = dict[str, Any]
@@ -48,7 +51,7 @@ def load(
     """Reads a stage's settings.
 
     Args:
-        stage: `sft`, `reward`, `dpo` or `ppo`.
+        stage: one of `CONFIGS`.
         config_path: YAML file of sections.
         sets: texts `section.key=value`, the value in YAML.
         nouns: dotted key -> value from the command line's own flags; None values are left out.
@@ -175,7 +178,7 @@ def build(stage: str, tree: Tree, origins: Origins) -> StageConfig:
         trainer.check(stage, name, value, origins.get(f"trainer.{name}", ""))
     training = values.setdefault("training", {})
     if training.get("learning_rate", "auto") == "auto":
-        kind = values.get("adapter", {}).get("kind", "lora")
+        kind = values.get("adapter", {}).get("kind") or adapters.inherited(values)
         training["learning_rate"] = defaults.learning_rate(stage, kind).value
     if values.get("adapter", {}).get("kind") == "qlora":
         values["model"] = {**values.get("model", {})}

@@ -66,7 +66,7 @@ def draw_bars(panels: list[dict]) -> Figure:
     colours = {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(labels)}
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(lines, columns, index + 1)
-        _style(axes)
+        style(axes)
         _marks(axes, panel["bars"], colours, percent=panel["percent"])
         if panel.get("level"):
             _level(axes, *panel["level"], scale=100 if panel["percent"] else 1)
@@ -128,7 +128,7 @@ def draw_plane(panels: list[dict]) -> Figure:
     figure = Figure(figsize=(4.4 * len(panels), 3.1), layout="constrained")
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
-        _style(axes)
+        style(axes)
         for number, point in enumerate(panel["points"]):
             x, y = ({key: max(0.0, point["kl"][key]) ** 0.5 for key in ("value", "low", "high")}, point["reward"])
             errors = [[[max(0.0, v["value"] - v["low"])], [max(0.0, v["high"] - v["value"])]] for v in (x, y)]
@@ -150,7 +150,7 @@ def draw_intervals(rows: list[dict], *, series: tuple[str, ...], label: str, tit
     """
     figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    _style(axes)
+    style(axes)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8, zorder=0)
     places = [index + 0.7 * sum(bool(row.get("gap")) for row in rows[: index + 1]) for index in range(len(rows))]
@@ -193,11 +193,12 @@ def png(figure: Figure) -> bytes:
 def _sheet(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
-    _style(axes)
+    style(axes)
     return figure, axes
 
 
-def _style(axes: Any) -> None:
+def style(axes: Any) -> None:
+    """What all figures look like: a light grid across, no frame."""
     axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):

@@ -19,6 +19,7 @@ from data_recipes.split import prompt_key
 
 from alignment.config.names import nearest
 from alignment.data import RowSet, overlap
+from alignment.job import split_seed
 
 FORMATS = {"tagged": WORDS + TAGS + ("entities",), "labelled": tuple({name for names in TEXTS for name in names}) + LABELS}
 
@@ -55,7 +56,7 @@ def read_labelled(config, private: Path | None, known: Sequence[str] = ()) -> La
         held_out = made.examples(records, ledgers["validation"])
         notes += overlap([one.record for one in train], [one.record for one in held_out])
     else:
-        train, held_out = _split(train, problem, section.validation_share, config.training.seed)
+        train, held_out = _split(train, problem, section.validation_share, split_seed(config))
     for ledger in ledgers.values():
         ledger.check(section.max_rejected, private)
     notes += _contradictions(train + held_out)

@@ -19,6 +19,7 @@ from alignment.training import processes
 from alignment.training.best import BestCallback, Watch
 from alignment.training.callbacks import EpochCallback, FiniteCallback, MetricsCallback, SealCallback, SignalCallback
 from alignment.training.checkpoints import ask_for_less, counters, cut_metrics, newest_complete, step_of
+from alignment.training.limits import measuring
 from alignment.training.order import EpochOrder
 
 RETRIES = 3  # after an out-of-memory
@@ -42,7 +43,7 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
         trainer = None
         try:
             trainer = build(plan)
-            return _train(session, trainer, train, watch)
+            return _train(session, plan, trainer, train, watch)
         except torch.OutOfMemoryError as error:
             if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:
                 raise _too_large(plan, job.run.checkpoints) from error
@@ -69,7 +70,7 @@ def _too_large(plan: Plan, checkpoints: Path) -> Failed:
     return Failed(f"out of memory at {plan.micro_batch} rows", where="hardware.micro_batch", do=do)
 
 
-def _train(session: Session, trainer, train: Rendered, watch: Watch | None):
+def _train(session: Session, plan: Plan, trainer, train: Rendered, watch: Watch | None):
     job, config = session.job, session.config
     checkpoint, notes = processes.first_decides(lambda: newest_complete(job.run.checkpoints))
     for note in notes:
@@ -95,6 +96,7 @@ def _train(session: Session, trainer, train: Rendered, watch: Watch | None):
                          lambda: {"watch": best.state(), "turning": trainer.turning.best} if watch else {}),
             *([best] if watch else []),
             MetricsCallback(job.run.metrics_file, steps),
+            measuring(session, plan, trainer, start, total),
         ):
             trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
