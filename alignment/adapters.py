@@ -254,6 +254,17 @@ def _check_options(config: Any, name: str) -> None:
                           do=f"Did you mean {close}?" if close else f"It has: {', '.join(known)}")  # fmt: skip
 
 
+def inherited(values: Mapping[str, Any]) -> str:
+    """The kind that a stage trains where none is named: the parent's, whose adapter is continued, else LoRA.
+
+    values: the sections as they were written, before they are checked.
+    """
+    file = Path(str((values.get("model") or {}).get("path") or ".")).expanduser() / "adapter_config.json"
+    if (values.get("adapter") or {}).get("on_parent") == "merge" or not file.is_file():
+        return "lora"
+    return kind_of(json.loads(file.read_text(encoding="utf-8")))
+
+
 # ------------------------------------------------------------------------------------------------------ configs of PEFT's
 
 

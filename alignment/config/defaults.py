@@ -32,6 +32,10 @@ LORA = "LoRA, Hu et al. 2021, table 9: RoBERTa base on SST-2"
 PRECHELT = "Prechelt 1998, Early Stopping - But When?"
 TULU = "Tulu 3, Lambert et al. 2024, table of DPO settings"
 
+PEFT_IA3 = "PEFT's guide to IA3, 8e-3 with AdamW"
+PEFT_PROMPTS = "PEFT's guide to prompt-based methods, 3e-2 with AdamW"
+ADAPTERHUB = "AdapterHub's training guide, 1e-4"
+
 LEARNING_RATES: dict[tuple[str, str], Default] = {
     ("sft", "adapter"): Default(2e-4, f"{TRL_SFT}; {QLORA}; {REGRET}"),
     ("sft", "full"): Default(2e-5, f"{TRL_SFT}; Stanford Alpaca's training command"),
@@ -43,7 +47,19 @@ LEARNING_RATES: dict[tuple[str, str], Default] = {
     ("ppo", "full"): Default(1e-6, "TRL's GRPO default"),
     ("classify", "adapter"): Default(5e-4, LORA),
     ("classify", "full"): Default(3e-5, BERT),
+    ("classify", "ia3"): Default(8e-3, PEFT_IA3),
+    ("classify", "prefix"): Default(3e-2, PEFT_PROMPTS),
+    ("classify", "prompt"): Default(3e-2, PEFT_PROMPTS),
+    ("classify", "bottleneck"): Default(1e-4, ADAPTERHUB),
     ("classify", "head"): Default(1e-3, "a choice: of Adam's usual rate, as a head alone is a small convex problem"),
+}
+
+# What a kind's usual rate in supervised tuning is to LoRA's 2e-4; the other stages keep the proportion.
+TIMES: dict[str, Default] = {
+    "ia3": Default(40.0, PEFT_IA3),
+    "prefix": Default(150.0, PEFT_PROMPTS),
+    "prompt": Default(150.0, PEFT_PROMPTS),
+    "bottleneck": Default(0.5, ADAPTERHUB),
 }
 
 BY_STAGE: dict[tuple[str, str], Default] = {
@@ -90,8 +106,14 @@ EVERYWHERE: dict[str, str] = {
 
 
 def learning_rate(stage: str, kind: str) -> Default:
-    """What `auto` means for a stage and an adapter kind (`full` or any adapter)."""
-    return LEARNING_RATES.get((stage, kind)) or LEARNING_RATES[stage, "full" if kind == "full" else "adapter"]
+    """What `auto` means for a stage and an adapter kind (`full`, or any adapter)."""
+    if found := LEARNING_RATES.get((stage, kind)):
+        return found
+    usual = LEARNING_RATES[stage, "full" if kind == "full" else "adapter"]
+    if kind not in TIMES:
+        return usual
+    times = TIMES[kind]
+    return Default(float(f"{usual.value * times.value:.3g}"), f"{times.source}; LoRA's rate here times {times.value:g}")
 
 
 def source_of(stage: str, key: str) -> str:

@@ -127,3 +127,13 @@ def test_a_run_says_what_it_trained_in_a_few_words():
     )
     assert in_words({"adapter": None, "tuned": {**tuned, "kind": "full"}}).startswith("none: all weights")
     assert in_words({"adapter": None}) == "none: all weights"  # of a run before kinds were counted
+
+
+def test_a_continued_kind_has_its_own_usual_learning_rate(tmp_path):
+    """IA3's few numbers want forty times LoRA's rate; its child's rate must not fall back to LoRA's."""
+    lora, ia3 = load("dpo").training.learning_rate, load("dpo", sets=["adapter.kind=ia3"]).training.learning_rate
+    assert ia3 == pytest.approx(40 * lora)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "IA3"}))
+    assert load("dpo", nouns={"model.path": str(tmp_path)}).training.learning_rate == ia3
+    merged = load("dpo", nouns={"model.path": str(tmp_path)}, sets=["adapter.on_parent=merge"])
+    assert merged.training.learning_rate == lora
