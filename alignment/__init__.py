@@ -8,6 +8,7 @@ before anything imports torch, because OpenMP reads its settings once.
 
 import importlib
 import os
+import sys
 
 # Threads that spin beside a busy neighbour cost 1.5 to 90 times the time; libgomp reads this when torch loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -23,9 +24,9 @@ _HOMES = {
     "reward_model": "alignment.api",
     "dpo": "alignment.api",
     "ppo_policy": "alignment.api",
-    "load_run": "alignment.models",
     "classify": "alignment.api",
     "sweep": "alignment.sweeping",
+    "load_run": "alignment.models",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -39,3 +40,7 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+if "peft" in sys.modules:  # PEFT was imported first: it knows bottleneck adapters from here on. Otherwise that import says it.
+    importlib.import_module("alignment.bottleneck")

@@ -133,6 +133,7 @@ OWNED = {
     "use_rslora": "adapter.kind",
     "use_dora": "adapter.kind",
     "num_virtual_tokens": "adapter.virtual_tokens",
+    **{key: f"adapter.{key}" for key in ("bottleneck_size", "placement", "activation", "dropout")},
     "trainable_token_indices": "model.add_tokens",
     **dict.fromkeys(
         ("task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping",

@@ -69,6 +69,8 @@ def adapter_text() -> str:
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+    from alignment import bottleneck  # noqa: F401  (a kind of our own, registered with PEFT)
+
     kinds = {kind.value: [field.name for field in dataclasses.fields(made) if field.init]
              for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     lines = [f" {json.dumps(kind)}: {json.dumps(names)}" for kind, names in sorted(kinds.items())]
