@@ -55,6 +55,11 @@ def dpo(**options: Any) -> dict[str, Any]:
     return _run("dpo", **options)
 
 
+def classify(*, task: str | None = None, **options: Any) -> dict[str, Any]:
+    """A classifier; arguments as for `sft`, and the task where it is not to be told from the rows."""
+    return _run("classify", more={} if task is None else {"classify.task": task}, **options)
+
+
 def ppo_policy(
     *, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Any
 ) -> dict[str, Any]:

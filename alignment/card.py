@@ -7,6 +7,7 @@ import yaml
 from alignment import adapters
 
 TASKS = {"sft": "text-generation", "dpo": "text-generation", "ppo": "text-generation", "reward": "text-classification"}
+CLASSIFIED = {"labels": "text-classification", "tokens": "token-classification"}
 LOADERS = {"reward": "AutoPeftModelForSequenceClassification", "sft": "AutoPeftModelForCausalLM"}
 
 
@@ -15,7 +16,7 @@ def model_card(manifest: dict) -> str:
     stage, base = manifest["stage"], manifest["base"]
     front = {
         "library_name": "peft" if manifest.get("adapter") else "transformers",
-        "pipeline_tag": TASKS[stage],
+        "pipeline_tag": TASKS.get(stage) or CLASSIFIED[manifest["task"]["name"]],
         "tags": ["align", stage],
         **({"base_model": base["id"]} if base["kind"] == "hub" else {}),
     }
@@ -23,6 +24,7 @@ def model_card(manifest: dict) -> str:
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# A model from `align {stage}`",
         _loading(manifest),
+        *(classifier(manifest) if stage == "classify" else []),
         "## Training",
         _table(_facts(manifest)),
         "## Figures",
@@ -31,12 +33,41 @@ def model_card(manifest: dict) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def classifier(manifest: dict) -> list[str]:
+    """What one has to know of a classifier beside its weights: labels, temperature, and what it reached."""
+    found, task = manifest["classify"], manifest["task"]
+    lines = [f"Labels, in the order of its outputs: {', '.join(f'`{name}`' for name in task['labels'])}."]
+    if found["task"] == "regression":
+        lines.append(f"The number is {found['scale'][0]:.6g} + {found['scale'][1]:.6g} x the model's output.")
+    elif found["temperature"] != 1.0:
+        lines.append(f"Its logits are to be divided by {found['temperature']:.4g} (temperature scaling, fitted on held-out rows).")
+    lines.append("`align classify predict FOLDER --data new.csv --output labels.csv` does all of this.")
+    sections = ["## Labels", " ".join(lines)]
+    if not (measured := found.get("evaluation")):
+        return sections
+    trivial = measured["baseline"]
+    rows = [(name, _interval(value), _interval(trivial["figures"][name])) for name, value in measured["figures"].items()]
+    if "calibration" in measured:
+        rows += [(f"calibration error, {when}", _interval(measured["calibration"][f"ece_{when}"]), "") for when in ("before", "after")]
+    head = [f"| on {measured['rows']} held-out rows | with 95 % interval | {trivial['says']} |", "|---|---|---|"]
+    return [*sections, "## Held-out figures", "\n".join([*head, *(f"| {a} | {b} | {c} |" for a, b, c in rows)])]
+
+
+def _interval(found: dict) -> str:
+    return "-" if found["value"] is None else f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
 def _loading(manifest: dict) -> str:
     if not manifest.get("adapter"):
         return "A whole model: any transformers loader takes this folder."
     loader = LOADERS.get(manifest["stage"], LOADERS["sft"])
     labels = ", num_labels=1" if manifest["stage"] == "reward" else ""
-    return f"An adapter: `peft.{loader}.from_pretrained(FOLDER{labels})` loads it on its base."
+    if manifest["stage"] == "classify":
+        loader = f"AutoPeftModelFor{'Token' if manifest['task']['name'] == 'tokens' else 'Sequence'}Classification"
+        labels = f", num_labels={len(manifest['task']['labels'])}"
+    own = manifest["adapter"]["kind"] == "bottleneck"  # a kind of the suite's, which PEFT has to be told of
+    first = "After `import alignment.bottleneck`, " if own else ""
+    return f"An adapter. {first}`peft.{loader}.from_pretrained(FOLDER{labels})` loads it on its base."
 
 
 def _facts(manifest: dict) -> list[tuple[str, object]]:

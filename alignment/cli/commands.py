@@ -34,6 +34,31 @@ class Command(click.Command):
         write_example(self.example, formatter)
 
 
+class Branching(Command):
+    """A command that is a group too: a first word that names a branch is that branch's command, anything else its own."""
+
+    def __init__(self, *args: Any, branches: Mapping[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.branches = branches
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any):
+        """The branch's context where one is named."""
+        if args and args[0] in self.branches:
+            return self.branch(args[0]).make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+    def branch(self, name: str) -> click.Command:
+        """Imports and returns a branch's command."""
+        entry = self.branches[name]
+        return getattr(importlib.import_module(entry.module), entry.attribute)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The branches, then the example."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(f"{self.name} {name}", entry.help) for name, entry in self.branches.items()])
+        super().format_epilog(ctx, formatter)
+
+
 class Group(click.Group):
     """A Click group with an example at the end of its help."""
 

@@ -56,7 +56,7 @@ def _apply(options: list[Callable], function: Callable) -> Callable:
     return function
 
 
-def _loading(options: dict[str, Any]) -> dict[str, Any]:
+def loading_of(options: dict[str, Any]) -> dict[str, Any]:
     return {key: options[key] for key in ("base", "device", "dtype", "quantisation", "trust_remote_code")}
 
 
@@ -109,7 +109,7 @@ def generate_command(models: tuple[str, ...], **options: Any) -> dict[str, Any]:
         options["format"],
         options["max_rejected"],
         options["restart"],
-        _loading(options),
+        loading_of(options),
     )
     result = generate_file(request, make_ui(options["as_json"]), dry_run=options["dry_run"])
     if not options["as_json"]:
@@ -138,7 +138,7 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     """
     from alignment.chat import Session, voice
 
-    ui, decoding, loading = make_ui(as_json), _decoding(options, 0.7), _loading(options)
+    ui, decoding, loading = make_ui(as_json), _decoding(options, 0.7), loading_of(options)
 
     def load(name: str, **changes: Any):
         from alignment.models import load_policy

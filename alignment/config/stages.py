@@ -89,6 +89,12 @@ class ClassifyTraining(Training):
     batch_size: Annotated[int, Field(ge=1), AsWhole] = Field(
         BY_STAGE["classify", "training.batch_size"].value, description="rows an optimizer step, over all devices"
     )
+    keep: Literal["last", "best"] = Field(
+        "best", description="which weights become the result: the last, or the best by classify.metric"
+    )
+    early_stopping: Annotated[int, Field(ge=1), AsWhole] | None = Field(
+        None, description="evaluations without a better one after which training stops; null: never"
+    )
 
 
 class Classify(Section):

@@ -204,11 +204,17 @@ def confidence(answered: Answered) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def temperature_of(answered: Answered) -> float:
-    """The temperature that makes the answers' log loss least; a label that holds or not is a choice between 0 and z."""
-    if answered.problem.task != "multi":
-        return calibration.fit_temperature(answered.logits, answered.truth)
-    pairs = np.stack([np.zeros(answered.logits.size), answered.logits.ravel()], -1)
-    return calibration.fit_temperature(pairs, answered.truth.ravel().astype(np.int64))
+    """The temperature that makes the answers' log loss least; a label that holds or not is a choice between 0 and z.
+
+    1 where there is none within bounds: of rows that are all answered rightly no temperature is low enough.
+    """
+    logits, truth = answered.logits, answered.truth
+    if answered.problem.task == "multi":
+        logits = np.stack([np.zeros(logits.size), logits.ravel()], -1)
+        truth = truth.ravel().astype(np.int64)
+    found = calibration.fit_temperature(logits, truth)
+    within = 1 / calibration.LARGEST_TEMPERATURE < 0.99 * found < 0.98 * calibration.LARGEST_TEMPERATURE
+    return found if within else 1.0
 
 
 def calibrated(answered: Answered, *, seed: int = 0) -> dict:

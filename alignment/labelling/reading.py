@@ -60,7 +60,7 @@ def read_labelled(config, private: Path | None, known: Sequence[str] = ()) -> La
     for ledger in ledgers.values():
         ledger.check(section.max_rejected, private)
     notes += _contradictions(train + held_out)
-    return LabelledRows(train, held_out, ledgers, notes, problem, columns)
+    return LabelledRows(train, held_out, ledgers, notes, problem=problem, columns=columns)
 
 
 def tell_columns(sources: Sequence[str], asked) -> tuple[str, dict]:
