@@ -1,8 +1,8 @@
 """Copies of a collection: a backup while it is in use, and what can be read of a damaged one.
 
-Salvage reads every table by row number and halves a range until only what lies on damaged pages is missing. Texts and
-entries carry hashes, so that a flipped bit inside one is found too. Ballots and counts are made anew from the events.
-How much there was is told by `evidence`, never by what was saved.
+Salvage gives each table the pages of rows back to which the way is lost (`leaves`), then reads it by row number and halves a
+range until only what lies on damaged pages is missing. Texts and entries carry hashes, so that a flipped bit inside one is
+found too. Ballots and counts are made anew from the events. How much there was is told by `evidence`, never by what was saved.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from data_recipes.collect.database import Database, create, remove, translated
 from data_recipes.collect.entries import ENDING, fingerprint
 from data_recipes.collect.evidence import Evidence
+from data_recipes.collect.leaves import relink
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in, sha256_json, sha256_text
 
@@ -58,8 +59,10 @@ def salvage(damaged: Path, output: Path) -> dict:
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".salvage-") as folder, Database(output).closing() as whole:
             copy = _copy(damaged, Path(folder))
-            with contextlib.closing(_open_raw(copy, output)) as source, whole.write() as db:
+            mended = _relinked(copy, output)
+            with contextlib.closing(_connect_raw(copy)) as source, whole.write() as db:
                 evidence = Evidence(source, _most(copy.stat().st_size))
+                evidence.unread |= mended  # what else lay on the lost pages nobody knows
                 tables = {name: _save(evidence, db, name) for name in TABLES}
                 for row in _rows(evidence, "ballot"):
                     evidence.saw("ballot", dict(row))
@@ -100,6 +103,13 @@ def _open_raw(copy: Path, whole: Path) -> sqlite3.Connection:
         return _connect_raw(copy)
     except sqlite3.Error as error:
         raise Failed(f"nothing of it can be read: {error}", where=whole, do="Take your last backup.") from error
+
+
+def _relinked(copy: Path, whole: Path) -> set[str]:
+    """Makes the copy such that SQLite opens it, its log taken in; the tables to which lost pages of rows were given back."""
+    with contextlib.closing(_open_raw(copy, whole)) as source:
+        source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return relink(copy, whole)
 
 
 def _connect_raw(copy: Path) -> sqlite3.Connection:
@@ -175,6 +185,8 @@ def _save(evidence: Evidence, db: sqlite3.Connection, table: str) -> dict:
         try:
             if not _whole(table, values, evidence.source):
                 raise sqlite3.IntegrityError("the hash differs")
+            if table == "item":
+                _list_stand_in(db, values)
             if table in ("assignment", "event"):
                 _stand_ins(db, values)
             db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
@@ -209,6 +221,12 @@ def _stand_ins(db: sqlite3.Connection, row: dict) -> None:
             "INSERT OR IGNORE INTO assignment (id, name, item, annotator, swapped, strategy, probability, counted, at)"
             " SELECT ?, ?, id, ?, ?, 'unknown', 1, kind = 'normal', ? FROM item WHERE id = ?",
             (row["assignment"], f"lost-{row['assignment']}", row["annotator"], row["swapped"], row["at"], row["item"]))
+
+
+def _list_stand_in(db: sqlite3.Connection, item: dict) -> None:
+    """Puts a stand-in where an item's list is lost: its name is gone, and how its next items were chosen."""
+    db.execute("INSERT OR IGNORE INTO list (id, name, overlap, choose, random_share, repeats, seed)"
+               " VALUES (?, ?, ?, 'random', 1, 0, 0)", (item["list"], f"lost-{item['list']}", item["needed"]))
 
 
 def _mend(db: sqlite3.Connection, tables: dict) -> list[str]:
