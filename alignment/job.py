@@ -28,7 +28,7 @@ from alignment.training.signals import Signals, caught
 NOT_COMPARED = {
     "model": {"path", "base"},
     "data": {"train", "validation", "tools", "replay"},
-    "ppo": {"reward", "gold"},
+    "ppo": {"reward", "gold", "tools"},
     "training": {"save_every", "keep_checkpoints"},
     "hardware": {"max_hours", "max_gib"},
 }
@@ -96,8 +96,8 @@ def work(stage: str, kind: str, tune: Callable[[Job], dict], config, output: Pat
 
 @contextlib.contextmanager
 def begin(
-    stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], rewards=(), restart=False, dry_run=False,
-    ui=None, read: Callable[[Any, Source, Path | None], RowSet] | None = None,
+    stage: str, kind: str, config, output: Path, *, parents: tuple[str, ...], rewards=(), tools=(), restart=False,
+    dry_run=False, ui=None, read: Callable[[Any, Source, Path | None], RowSet] | None = None,
 ):
     """Opens a stage's job; yields it, and writes how it ended into the manifest.
 
@@ -105,6 +105,7 @@ def begin(
         stage: name of the stage. kind: kind of rows it reads. parents: stages whose runs it may build on.
         read: reads a stage's rows in a way of its own, from config, parent and the folder for rejected rows.
         rewards: (role, `alignment.rewards.RewardSource`) of a stage that is told what is good.
+        tools: `alignment.ppo.tools.Tool` of a stage whose policy calls some.
     """
     output, ui = Path(output), ui or Ui(quiet=True)
     if not processes.is_first():
@@ -121,6 +122,7 @@ def begin(
         job.request = make_request(stage, config, source, parent, rows)
         if rewards:
             job.request["rewards"] = [[role, reward.identity()] for role, reward in rewards]
+        job.request["tools"] += [tool.identity() for tool in tools]
         if dry_run:
             yield job
             return

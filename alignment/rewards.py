@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,24 @@ class RewardSource:
     source: Source | None = None
 
     def identity(self) -> dict:
-        """What decides whether the same command may continue: a model's content; a rule's name, the hash of its file and of
-        the files that it says it `reads`."""
+        """What decides whether the same command may continue: a model's content, a rule's code."""
         if self.source is not None:
             return identity(self.source)
-        function = inspect.unwrap(self.rule.function)
-        file = inspect.getsourcefile(function)
-        reads = {str(path): sha256_file(path) for path in getattr(function, "reads", ())}
-        code = {"kind": "rule", "name": self.text, "code": sha256_file(Path(file)) if file else None}
-        return {**code, "reads": reads} if reads else code
+        return code_identity("rule", self.text, self.rule.function)
 
     def parent(self, role: str, output: Path) -> list[dict]:
         """The entry of a reward run among the parents in a child's manifest; a rule or a folder has none."""
         entry = check_parent(self.source, stages=("reward",)) if self.source is not None else None
         return [{**entry, "role": role, "path": relative_to_run(entry["path"], output)}] if entry else []
+
+
+def code_identity(kind: str, name: str, function: Callable) -> dict:
+    """What a function of the user's is: its name, the hash of its file and of the files that it says it `reads`."""
+    function = inspect.unwrap(function)
+    file = inspect.getsourcefile(function)
+    reads = {str(path): sha256_file(path) for path in getattr(function, "reads", ())}
+    code = {"kind": kind, "name": name, "code": sha256_file(Path(file)) if file else None}
+    return {**code, "reads": reads} if reads else code
 
 
 def named(text: str, *, flag: str = "--reward", base: str | None = None) -> RewardSource:

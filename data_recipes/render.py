@@ -112,6 +112,11 @@ class Renderer:
         return {key: getattr(self, key) for key in OPTIONS}
 
     @property
+    def switches(self) -> dict[str, Any]:
+        """Variables that are handed to the chat template in each rendering."""
+        return dict(self._switches.variables)
+
+    @property
     def fingerprint(self) -> str:
         """A hash of all that decides which ids a row gets: template, settings, stop tokens, and the tokenizer's words.
 

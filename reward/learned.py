@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow, Demonstration, Message
-from reward.rules import text_of
 from reward.scalar import score
 from reward.scorers import Messages
 
@@ -34,7 +33,7 @@ class RewardModel:
         """Scores in the order of the completions; all of them count as stopped where `stopped` is not given."""
         ended = stopped or [True] * len(prompts)
         wanted = tools or [None] * len(prompts)
-        rows = [self.row(*row) for row in zip(prompts, map(text_of, completions), ended, wanted, strict=True)]
+        rows = [self.row(*row) for row in zip(prompts, completions, ended, wanted, strict=True)]
         self.refuse_long(rows, self.model.config)
         return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
 
@@ -52,18 +51,27 @@ class RewardModel:
             do="Leave long prompts out, generate fewer tokens, or take a reward model with a longer context.",
         )
 
-    def row(self, prompt: Messages, text: str, stopped: bool = True, tools: list | None = None) -> list[int]:
+    def row(
+        self, prompt: Messages, said: str | Messages, stopped: bool = True, tools: list | None = None
+    ) -> list[int]:
         """Token ids of prompt and completion; one cut at the limit has no stop token, and is scored at its end."""
-        if not text.strip():  # no row of a chat has an empty turn, but a policy may well say nothing
-            return self.renderer.prompt(prompt, tools) + (self.renderer.stop_ids[:1] if stopped else [])
-        turns = [*map(_message, prompt), Message("assistant", text)]
+        said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
         try:
+            if not _speaks(said[-1]):
+                before = said if said[-1]["role"] == "tool" else said[:-1]
+                return self.renderer.prompt([*prompt, *before], tools) + (self.renderer.stop_ids[:1] if stopped else [])
+            turns = [_message(turn) for turn in (*prompt, *said)]
             ids = self.renderer.demonstration(Demonstration(tuple(turns), tools)).input_ids
         except BadRow as error:
             raise Refused(
                 f"an answer cannot be rendered with this reward model's template ({error})", where=self.name
             ) from error
         return ids if stopped or ids[-1] not in self.renderer.stop_ids else ids[:-1]
+
+
+def _speaks(turn: dict) -> bool:
+    """Whether a row of a chat may end with this turn; a policy may well say nothing, or stop behind a tool's result."""
+    return turn["role"] == "assistant" and bool(turn.get("tool_calls") or (turn.get("content") or "").strip())
 
 
 def _message(turn: dict) -> Message:

@@ -48,7 +48,7 @@ def load_rule(text: str) -> Rule:
     """
     module_name, _, rest = text.partition(":")
     name, settings = _settings(text, rest)
-    module = _import(module_name, text)
+    module = imported(module_name, f"--reward {text}")
     found = getattr(module, name, None)
     if not callable(found):
         offered = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
@@ -180,7 +180,8 @@ def _make(factory: Callable, settings: dict, text: str) -> Callable:
         ) from error
 
 
-def _import(name: str, text: str) -> Any:
+def imported(name: str, where: str) -> Any:
+    """A module of the user's by its name; the current directory is importable. Raises Refused, `where` names the setting."""
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)  # last: a file random.py of the user must not shadow the library
@@ -192,4 +193,4 @@ def _import(name: str, text: str) -> Any:
         what = (
             f"there is no module '{name}'" if missing else f"importing '{name}' raised {type(error).__name__}: {error}"
         )
-        raise Refused(what, where=f"--reward {text}", expected=f"a module in {here} or an installed one") from error
+        raise Refused(what, where=where, expected=f"a module in {here} or an installed one") from error

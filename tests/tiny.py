@@ -34,7 +34,8 @@ def tokenizer(template: str | None = CHATML, *, bos: bool = False):
 
 
 def llama(
-    vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True, spread: float = 0.02
+    vocabulary: int = 260, *, seed: int = 0, layers: int = 2, width: int = 32, tied: bool = True, spread: float = 0.02,
+    positions: int = 512,
 ):
     """A Llama-shaped model of some 30,000 parameters, float32, random from `seed`.
 
@@ -51,7 +52,7 @@ def llama(
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         tie_word_embeddings=tied,
         bos_token_id=1,
         eos_token_id=2,

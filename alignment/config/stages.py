@@ -137,6 +137,9 @@ class Ppo(Section):
     gold: str | None = Field(
         None, description="a second reward, measured on held-out prompts and never trained on; the same as --gold"
     )
+    tools: Names = Field(
+        [], description="tools that the policy may call while it answers, as module:function; each runs for real"
+    )
     normalise: Literal["none", "running", "calibration"] = Field(
         "calibration", description="scale of the score: as it is, running statistics, or the reward run's held-out scores"
     )

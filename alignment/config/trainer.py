@@ -127,7 +127,7 @@ OWNED_BY_STAGE: dict[tuple[str, str], str] = {
              "scale_rewards", "loss_type", "mask_truncated_completions", "top_entropy_quantile",
              "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target",
              "off_policy_mask_threshold", "use_bias_correction_kl", "router_aux_loss_coef", "log_multimodal",
-             "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo", "max_tool_calling_iterations",
+             "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo",
              "use_transformers_paged", "vllm_importance_sampling_cap", "use_liger_kernel", "liger_kernel_config"], _GROUPS),
     }.items()},
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from trl import GRPOTrainer
+from trl.chat_template_utils import parse_response
 
 from alignment.generation import only_our_settings
 from alignment.ppo import numerics
@@ -33,6 +37,7 @@ class RolloutEngine(Seams, GRPOTrainer):
     steps: StepLog
     kl_coefficient: float
     hidden_BTH: Tensor | None
+    turn: Callable[[list[list[int]]], list[list[int]]] | None = None  # draws a turn instead of TRL's engine
 
     def collect(self, number: int) -> Rollout:
         """Answers, rewards, log-probabilities, values and advantages of rollout `number`."""
@@ -72,7 +77,7 @@ class RolloutEngine(Seams, GRPOTrainer):
             made = super()._generate_and_score_completions(inputs)
         for name in GROUP_METRICS:
             self._metrics["train"].pop(name, None)
-        prompt_ids, completion_ids, tool_mask = self.written
+        prompt_ids, completion_ids, tool_mask, completions = self.written
         correction = made.get("importance_sampling_ratio")
         stops = set(self.renderer.stop_ids)
         return [
@@ -84,6 +89,7 @@ class RolloutEngine(Seams, GRPOTrainer):
                 stopped=completion_ids[i][-1] in stops,
                 rewards=self.scored_BS[i].tolist(),
                 correction=_own(correction, i, len(completion_ids[i])),
+                said=completions[i] if self.tools else None,
             )
             for i in range(len(numbers))
         ]
@@ -94,8 +100,33 @@ class RolloutEngine(Seams, GRPOTrainer):
 
     def _generate(self, prompts: list):
         made = super()._generate(prompts)
-        self.written = made[:3]
+        self.written = made[:4]
         return made
+
+    def _generate_single_turn(self, prompt_ids: list, *args, **kwargs):
+        """Of an answer with tools each turn is drawn by itself, behind what stands there so far."""
+        if self.turn is not None:
+            return self.turn(prompt_ids), None
+        return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+
+    def converse(self, asked: list, first: list[list[int]], turn: Callable) -> list[tuple[list[int], list[bool], list[dict]]]:
+        """Answers that begin with `first` and go on behind each tool's result with `turn(ids)`: ids, actions, messages.
+
+        For evaluation, where processes may have unequal shares; `_generate` gathers figures of equal ones.
+        """
+        prompt_ids = [list(prompt.ids) for prompt in asked]
+        said = [[parse_response(self._tokenizer, ids, prefix=before, tools=self.tools)]
+                for before, ids in zip(prompt_ids, first, strict=True)]
+        kinds = [{tool.__name__: tool for tool in self.tools if inspect.iscoroutinefunction(tool) == later}
+                 for later in (False, True)]
+        self._sync_tool_dicts, self._async_tool_dicts = ([kind] * len(asked) for kind in kinds)
+        self.turn = turn
+        try:
+            messages = [copy.deepcopy(prompt.messages) for prompt in asked]
+            actions, said, ids, *_ = self._tool_call_loop(messages, prompt_ids, first, said, None, None, {})
+        finally:
+            self.turn = None
+        return [(ids[i], [bool(x) for x in actions[i]], said[i]) for i in range(len(asked))]
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """As TRL does, and kept: what TRL hands back are only its groups' advantages. Shape (B, S), this process's rows."""

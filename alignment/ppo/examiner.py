@@ -8,6 +8,7 @@ gold (or, without gold, by proxy within the KL budget) are kept and become the r
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from alignment.ppo.checkpoint import put_trained, trained_state
 from alignment.ppo.rewards import OpenReward, answer_text, judge
 from alignment.ppo.rollout import Row, keep_of
 from data_recipes.intervals import bootstrap_mean, wilson
+from reward.rules import text_of
 
 SHOWN = 8  # answers of each evaluation kept in private/completions.jsonl
 
@@ -65,6 +67,7 @@ class Examiner:
             "sqrt_kl": float(max(kl_B.mean(), 0.0) ** 0.5),
             "length": float(np.mean([sum(row.actions) for row in rows])),
             "stop_rate": float(np.mean([row.stopped for row in rows])),
+            **({"tool_calls": float(np.mean([len(_results(row)) for row in rows]))} if trainer.tools else {}),
             **self._pair_figures(trainer),
         }
         self._write(trainer, rows, proxy_B, gold_B)
@@ -104,20 +107,23 @@ class Examiner:
         numbers = list(range(len(self.prompts)))[rank::world]
         settings = trainer.settings
         trainer.roles.act("default")
-        made = generate(
-            self.loaded,
-            [self.prompts[i].ids for i in numbers],
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            seed=[row_seed(self.seed, i, 0) for i in numbers],
-            batch_size=settings.generation_batch,
-            renderer=trainer.renderer,
-        )
-        ids = [done.ids + ([done.stop] if done.stopped else []) for done in made]
-        return [
-            Row(i, self.prompts[i].ids, said, [True] * len(said), done.stopped, [])
-            for i, said, done in zip(numbers, ids, made, strict=True)
-        ]
+        asked, stops = [self.prompts[i] for i in numbers], set(trainer.renderer.stop_ids)
+
+        def turn(ids: list[list[int]], seeds: list[int]) -> list[list[int]]:
+            made = generate(self.loaded, ids, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature,
+                            seed=seeds, batch_size=settings.generation_batch, renderer=trainer.renderer)
+            return [done.ids + ([done.stop] if done.stopped else []) for done in made]
+
+        def next_turn(ids: list[list[int]]) -> list[list[int]]:
+            return turn(ids, [row_seed(self.seed, zlib.crc32(repr(row).encode()), 1) for row in ids])
+
+        made = turn([prompt.ids for prompt in asked], [row_seed(self.seed, i, 0) for i in numbers])
+        if trainer.tools:
+            made = trainer.converse(asked, made, next_turn)
+        else:
+            made = [(ids, [True] * len(ids), None) for ids in made]
+        return [Row(i, prompt.ids, ids, actions, ids[-1] in stops, [], said=said)
+                for i, prompt, (ids, actions, said) in zip(numbers, asked, made, strict=True)]
 
     def _measured(self, trainer, rows: list[Row]) -> np.ndarray:
         """Proxy, gold (0 where there is none), and the KL by k1 and k3 of this process's answers, shape (4, B)."""
@@ -129,8 +135,9 @@ class Examiner:
     def _judged(self, trainer, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
         """Proxy and gold of each answer, shape (B,) each."""
         asked, answers = [self.prompts[row.prompt] for row in rows], [row.completion_ids for row in rows]
-        scores = [judge(reward, trainer.renderer, asked, answers) for reward in trainer.objective.rewards]
-        gold = judge(self.gold, trainer.renderer, asked, answers) if self.gold else [0.0] * len(rows)
+        said = [row.said for row in rows] if trainer.tools else None
+        scores = [judge(reward, trainer.renderer, asked, answers, said) for reward in trainer.objective.rewards]
+        gold = judge(self.gold, trainer.renderer, asked, answers, said) if self.gold else [0.0] * len(rows)
         return trainer.objective.proxy(np.array(scores, dtype=np.float64).T), np.array(gold, dtype=np.float64)
 
     @torch.no_grad()
@@ -167,7 +174,8 @@ class Examiner:
                 entry = {
                     "step": trainer.state.global_step,
                     "prompt": self.prompts[row.prompt].messages,
-                    "answer": answer_text(trainer.renderer, row.completion_ids),
+                    "answer": text_of(row.said) if row.said else answer_text(trainer.renderer, row.completion_ids),
+                    **({"turns": row.said} if row.said else {}),
                     "stopped": row.stopped,
                     "proxy": float(proxy_B[i]),
                     **({"gold": float(gold_B[i])} if self.gold else {}),
@@ -182,6 +190,11 @@ def _together(trainer, rows: list[Row], figures_4B: np.ndarray) -> tuple[list[Ro
         mine = gather_object(mine)
     ordered = sorted(mine, key=lambda found: found[0])
     return [row for _, row, _ in ordered], np.array([figures for _, _, figures in ordered]).T
+
+
+def _results(row: Row) -> list[dict]:
+    """What tools answered within an answer."""
+    return [turn for turn in row.said if turn["role"] == "tool"]
 
 
 def _with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:

@@ -43,17 +43,19 @@ class OpenReward:
 RESERVED = {"prompts", "completions", "completion_ids", "prompt_ids", "where", "stopped"}
 
 
-def judge(reward: OpenReward, renderer, asked: list, answers: list[list[int]]) -> list[float]:
+def judge(reward: OpenReward, renderer, asked: list, answers: list[list[int]], said: list | None = None) -> list[float]:
     """Scores of answers (token ids with their stop token) to `asked` (`trainer.Prompted`), in training and evaluation alike.
 
+    said: the answers as messages, where they are more than words (calls of tools and their results).
     The function is given what TRL's reward functions are: prompts, completions, completion_ids and the rows' other columns,
     a None where a row has none; besides `prompt_ids`, `stopped`, and `where`, each prompt's place in the data.
     """
     stops = set(renderer.stop_ids)
     names = dict.fromkeys(name for prompt in asked for name in prompt.columns)
+    spoken = copy.deepcopy(said) or [[{"role": "assistant", "content": answer_text(renderer, ids)}] for ids in answers]
     return reward.score(
         prompts=[copy.deepcopy(prompt.messages) for prompt in asked],
-        completions=[[{"role": "assistant", "content": answer_text(renderer, ids)}] for ids in answers],
+        completions=spoken,
         completion_ids=answers,
         prompt_ids=[prompt.ids for prompt in asked],
         where=[prompt.where for prompt in asked],
@@ -65,12 +67,13 @@ def judge(reward: OpenReward, renderer, asked: list, answers: list[list[int]]) -
 class AsTrl:
     """A reward with the name and signature that TRL's trainer calls; the rows are looked up by their `number`."""
 
-    def __init__(self, reward: OpenReward, renderer, prompts: list) -> None:
-        self.reward, self.renderer, self.prompts = reward, renderer, prompts
+    def __init__(self, reward: OpenReward, renderer, prompts: list, *, tools: bool = False) -> None:
+        self.reward, self.renderer, self.prompts, self.tools = reward, renderer, prompts, tools
         self.__name__ = reward.name
 
     def __call__(self, prompts, completions, completion_ids, number, **state) -> list[float]:
-        return judge(self.reward, self.renderer, [self.prompts[i] for i in number], completion_ids)
+        said = completions if self.tools else None
+        return judge(self.reward, self.renderer, [self.prompts[i] for i in number], completion_ids, said)
 
 
 def answer_text(renderer, ids: list[int]) -> str:

@@ -23,6 +23,7 @@ class Row:
 
     prompt: number of the prompt in the training rows. actions: which completion tokens the policy chose (a tool's answer
     is not chosen). rewards: by source, None where the source is not asked yet. correction: importance weights, by action.
+    said: with tools, the answer as messages: calls, results, last words.
     """
 
     prompt: int
@@ -32,6 +33,7 @@ class Row:
     stopped: bool
     rewards: list[float]
     correction: list[float] | None = None
+    said: list[dict] | None = None
 
     @property
     def ids(self) -> list[int]:

@@ -29,6 +29,7 @@ from alignment.training.label_head import attach_label_head
 # What this file leans on in TRL and transformers; tests/alignment/ppo/test_seams.py holds a test for each.
 SEAMS = (
     "GRPOConfig.__post_init__", "GRPOTrainer._generate", "GRPOTrainer._tokenize_prompts", "GRPOTrainer._calculate_rewards",
+    "GRPOTrainer._generate_single_turn", "GRPOTrainer._tool_call_loop", "GRPOTrainer._get_tool_suffix_ids",
     "GRPOTrainer._generate_and_score_completions", "GRPOTrainer.log", "Trainer.get_train_dataloader", "Trainer.training_step",
     "Trainer._clip_grad_norm", "Trainer.create_optimizer", "Trainer.evaluate", "Trainer._save_checkpoint",
     "Trainer._load_from_checkpoint",
@@ -78,17 +79,18 @@ class PPOTrainer(RolloutEngine):
         roles: policy, reference, critic and reward on their weights. prompts: what is answered.
         objective: `rewards.Objective`. renderer: of the policy. settings: the config's `ppo` section.
         deal: how a rollout is dealt out. rates: learning rate by role. examiner: measures on held-out prompts.
+        tools: functions that the policy may call; `tokenizer` is then `tools.reading`'s.
     """
 
     own_clock = True
 
     def __init__(self, roles: Roles, prompts: list[Prompted], objective, renderer, settings, deal: Deal, rates: dict,
-                 *, reward_functions: list, args: PpoArguments, tokenizer, examiner) -> None:
+                 *, reward_functions: list, args: PpoArguments, tokenizer, examiner, tools: list | None = None) -> None:
         self.roles, self.prompts, self.objective, self.renderer = roles, prompts, objective, renderer
         self.settings, self.deal, self.rates, self.examiner = settings, deal, rates, examiner
         rows = Dataset.from_dict({"prompt": [str(i) for i in range(len(prompts))]})
         super().__init__(model=roles.policy, reward_funcs=reward_functions, args=args, train_dataset=rows,
-                         eval_dataset=rows, processing_class=tokenizer)
+                         eval_dataset=rows, processing_class=tokenizer, tools=tools)
         self._trained_in_float32()
         self.hidden_BTH: Tensor | None = None
         causal = self.roles.module(POLICY)

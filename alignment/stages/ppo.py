@@ -24,28 +24,32 @@ EVALUATIONS = 8  # a run, where training.eval_every does not say
 
 def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = False, ui=None) -> dict:
     """Runs or continues the stage; returns its summary. Raises as `alignment.job.work` does."""
+    from alignment.ppo.tools import named_tools
     from alignment.rewards import named
 
     settings = config.ppo
     rewards = [("reward", named(text, base=config.model.base)) for text in settings.reward]
     gold = [("gold", named(settings.gold, flag="--gold", base=config.model.base))] if settings.gold else []
+    tools = named_tools(settings.tools)
 
     def tune(job: Job) -> dict:
-        return _tune(job, [reward for _, reward in rewards], gold[0][1] if gold else None)
+        return _tune(job, [reward for _, reward in rewards], gold[0][1] if gold else None, tools)
 
-    return work("ppo", "prompts", tune, config, output, parents=PARENTS, rewards=rewards + gold, restart=restart,
-                dry_run=dry_run, ui=ui)
+    return work("ppo", "prompts", tune, config, output, parents=PARENTS, rewards=rewards + gold, tools=tools,
+                restart=restart, dry_run=dry_run, ui=ui)
 
 
-def _tune(job: Job, rewards: list, gold) -> dict:
+def _tune(job: Job, rewards: list, gold, tools: list) -> dict:
     from alignment import session as desk
     from alignment.ppo.finish import finish
+    from alignment.ppo.tools import offer
     from alignment.tasks import CAUSAL
     from alignment.training.loop import fit
 
     session = desk.open_session(job, task=CAUSAL)
+    reader = offer(session, tools)
     prompts: list = []
-    train, held_out = desk.render(session, _prompt_row(session, prompts))
+    train, held_out = desk.render(session, _prompt_row(session, prompts, tools))
     own = job.config.ppo.critic == "adapter"
     copies = 1 if not session.full else 3 if own else 2
     plan = desk.plan_hardware(session, train, sequences=1, copies=copies, tuned=2 if own else 1)
@@ -53,22 +57,27 @@ def _tune(job: Job, rewards: list, gold) -> dict:
     if job.dry_run:
         return {**desk.dry_summary(session, train, held_out, plan), "steps": total_steps(session, len(train))}
     parts = prompts[: len(train)], prompts[len(train) :]
-    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, parts, rewards, gold))
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, parts, rewards, gold, reader, tools))
     return finish(session, trainer, train)
 
 
-def _prompt_row(session, prompts: list):
+def _prompt_row(session, prompts: list, tools: list):
     """Columns of a prompt: its ids, and its length with the room for an answer. Each kept prompt goes to `prompts` too."""
     from alignment.ppo.rewards import RESERVED
+    from alignment.ppo.tools import check_known
     from alignment.ppo.trainer import Prompted
     from alignment.session import load_base_config
     from data_recipes.records import BadRow
 
     renderer, room = session.renderer, session.config.ppo.max_new_tokens
     context = getattr(load_base_config(session).get_text_config(decoder=True), "max_position_embeddings", None)
-    limit = min(session.config.data.max_length, context or session.config.data.max_length)
+    limit = session.config.data.max_length
+    if context:  # the turn behind a tool's result is drawn at full length before it is cut
+        limit = min(limit, context - (room if tools else 0))
 
     def one(record) -> dict:
+        if tools:
+            check_known(record.tools, tools)
         ids = renderer.prompt(record.messages, record.tools)
         if len(ids) + room > limit:
             raise BadRow("too-long", f"{len(ids)} tokens and an answer of {room} are more than {limit}")
@@ -110,6 +119,8 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
     if settings.critic_warmup >= rollouts:
         raise Refused(f"the critic warms up for {settings.critic_warmup} rollouts and the run has {rollouts}",
                       where="ppo.critic_warmup", expected="fewer, so that the policy is trained too")
+    if "max_tool_calling_iterations" in config.trainer and not settings.tools:
+        raise Refused("there are no tools to call", where="trainer.max_tool_calling_iterations", expected="ppo.tools")
     if plan.precision == "float16":
         raise Refused("PPO needs float32 or bfloat16: a ratio of probabilities loses too much in float16",
                       where="hardware.precision")
@@ -118,12 +129,13 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
                       where="trainer.use_transformers_continuous_batching", do="Leave it out, or use trainer.use_vllm.")
 
 
-def _trainer(session, plan, parts, rewards, gold):
+def _trainer(session, plan, parts, rewards, gold, reader, tools):
     """The trainer with all roles loaded and what must hold at step 0 checked."""
     from alignment.ppo import casting
     from alignment.ppo.checks import first_rollout
     from alignment.ppo.rewards import AsTrl, Objective
     from alignment.ppo.rollout import Deal
+    from alignment.ppo.tools import check_turns
     from alignment.ppo.trainer import PPOTrainer
     from reward.combine import RunningScale
 
@@ -139,12 +151,14 @@ def _trainer(session, plan, parts, rewards, gold):
     objective = Objective(cast.rewards, settings.combine, settings.weights, settings.deviations, running, settings.reward_clip)
     deal = Deal(settings.rollout_size, training.batch_size, plan.micro_batch, settings.update_epochs, training.seed,
                 plan.world, training.group_by_length)
-    functions = [AsTrl(reward, session.renderer, parts[0]) for reward in cast.rewards]
+    functions = [AsTrl(reward, session.renderer, parts[0], tools=bool(tools)) for reward in cast.rewards]
     trainer = PPOTrainer(
         cast.roles, parts[0], objective, session.renderer, settings, deal, _rates(session),
-        reward_functions=functions, args=_arguments(session, plan, len(parts[0])), tokenizer=session.tokenizer,
-        examiner=_examiner(session, cast, parts, watched),
+        reward_functions=functions, args=_arguments(session, plan, len(parts[0])), tokenizer=reader,
+        examiner=_examiner(session, cast, parts, watched), tools=[tool.running() for tool in tools] or None,
     )
+    if tools:
+        check_turns(trainer, session.renderer, tools[0].name)
     _pin(session, cast)
     first_rollout(trainer)
     return trainer
@@ -191,6 +205,7 @@ def _arguments(session, plan, prompts: int):
         "temperature": settings.temperature,
         "beta": 0.0,  # the reference is a role of ours
         "disable_dropout": True,
+        "chat_template_kwargs": session.renderer.switches,
         **session.config.trainer,
     }
     return one_device(PpoArguments(**arguments))

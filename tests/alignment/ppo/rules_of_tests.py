@@ -55,3 +55,9 @@ def by_hint(prompts, completions, *, hint, where, stopped, **columns):
     """Reads a column that not every row has."""
     CALLS.append({"hint": hint, "names": sorted(columns)})
     return [float(value or 0) for value in hint]
+
+
+def by_turns(prompts, completions, **columns):
+    """Notes who speaks in each answer."""
+    CALLS.extend([turn["role"] for turn in said] for said in completions)
+    return [float(len(said)) for said in completions]

@@ -38,6 +38,18 @@ def test_the_engine_hands_over_ids_and_rewards_by_these_names():
                                     "images, tool_images")
 
 
+def test_the_loop_over_calls_takes_and_gives_what_evaluation_needs():
+    given = list(inspect.signature(GRPOTrainer._tool_call_loop).parameters)
+    assert given == ["self", "prompts", "prompt_ids", "completion_ids", "completions", "logprobs", "images",
+                     "multimodal_fields"]
+    loop = inspect.getsource(GRPOTrainer._tool_call_loop)
+    assert loop.rstrip().endswith("return tool_mask, completions, completion_ids, logprobs, tool_call_count, "
+                                  "tool_failure_count, tool_images")
+    assert "self._sync_tool_dicts[" in loop and "self._async_tool_dicts[" in loop
+    assert list(inspect.signature(GRPOTrainer._generate_single_turn).parameters)[:2] == ["self", "prompt_ids"]
+    assert list(inspect.signature(GRPOTrainer._get_tool_suffix_ids).parameters) == ["self", "tool_messages"]
+
+
 def test_one_step_a_generation_spares_trls_own_log_probabilities(made):
     """TRL scores its answers again where a generation lasts more than a step; ours are scored in our own shapes."""
     trainer = made()
