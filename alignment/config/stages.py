@@ -183,6 +183,9 @@ class Ppo(Section):
         1.0, description="sampling temperature; log-probabilities are taken at the same"
     )
     generation_batch: Annotated[int, Field(ge=1), AsWhole] = Field(64, description="answers sampled at once in one process")
+    fast_rollout: Literal["auto", "on", "off"] = Field(
+        "auto", description="fold the adapter into the base while answers are drawn, and compute no finished answer further"
+    )
     gamma: Annotated[float, Field(gt=0.0, le=1.0), AsNumber] = Field(1.0, description="discount a token")
     gae_lambda: Annotated[float, Field(ge=0.0, le=1.0), AsNumber] = Field(
         BY_STAGE["ppo", "ppo.gae_lambda"].value, description="lambda of the generalised advantages"

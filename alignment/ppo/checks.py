@@ -13,6 +13,7 @@ from data_recipes.errors import Failed
 from alignment.adapter_weights import add_role, load_adapter_file
 from alignment.models import compare, tolerance_of
 from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
+from alignment.ppo.engine import seeded
 from alignment.ppo.rewards import right_padded
 from alignment.ppo.roles import CRITIC, POLICY, Roles, SharedRoles
 from alignment.ppo.rollout import Row, micro_batch
@@ -37,6 +38,35 @@ def first_rollout(trainer) -> None:
                 f"step 0: the {name}: log-probabilities differ by {distance:.2e}",
                 expected="the same numbers, with dropout off in every role",
             )
+
+
+def drawn_as_scored(trainer) -> str:
+    """The log-probabilities with which answers are drawn are those that are scored; returns what a user should know.
+
+    It is folding, cache, positions and temperature at once: any of them wrong would draw from another distribution. Where it is
+    beyond the tolerance of the weights' precision, `ppo.fast_rollout: auto` draws by TRL's engine instead.
+
+    Raises:
+        Failed: it is, and `ppo.fast_rollout` is on.
+    """
+    if not trainer.drawn_here:
+        return ""
+    asked = [prompt.ids for prompt in trainer.prompts[:4]]
+    with seeded([0], trainer.accelerator.device):
+        said, drawn = trainer.draw(asked)
+    rows = [Row(0, before, ids, [True] * len(ids), True, []) for before, ids in zip(asked, said, strict=True)]
+    batch = micro_batch(rows, list(range(len(rows))), trainer.renderer.pad_id, trainer.accelerator.device)
+    with torch.no_grad():
+        logps_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
+    scored, seen = logps_BA[batch.keep_BA].cpu(), torch.tensor([logp for row in drawn for logp in row])
+    distance = ((scored - seen).abs().max() / max(1.0, scored.abs().max())).item()
+    if distance <= tolerance_of(trainer.roles.policy):
+        return ""
+    what = f"log-probabilities of drawing and scoring differ by {distance:.1e}"
+    if trainer.settings.fast_rollout == "on":
+        raise Failed(f"step 0: {what}", where="ppo.fast_rollout", do="Say --set ppo.fast_rollout=off.")
+    trainer.drawn_here = trainer.folds = False
+    return f"answers are drawn by TRL's own engine, since {what}"
 
 
 @torch.no_grad()

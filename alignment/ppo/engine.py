@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 from trl.chat_template_utils import parse_response
 
 from alignment.generation import only_our_settings
-from alignment.ppo import numerics
+from alignment.ppo import drawing, numerics
 from alignment.ppo.log import StepLog, an_answer
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles
 from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, keep_of, micro_batch, prompt_numbers
@@ -37,6 +37,7 @@ class RolloutEngine(Seams, GRPOTrainer):
     steps: StepLog
     kl_coefficient: float
     hidden_BTH: Tensor | None
+    drawn_here = folds = False  # whether answers are drawn by `drawing.draw`, with the adapter folded
     turn: Callable[[list[list[int]]], list[list[int]]] | None = None  # draws a turn instead of TRL's engine
 
     def collect(self, number: int) -> Rollout:
@@ -107,7 +108,24 @@ class RolloutEngine(Seams, GRPOTrainer):
         """Of an answer with tools each turn is drawn by itself, behind what stands there so far."""
         if self.turn is not None:
             return self.turn(prompt_ids), None
-        return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        if not self.drawn_here:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        return self.draw(prompt_ids)[0], None
+
+    def draw(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
+        """Answers of the policy and their log-probabilities, by `drawing.draw`."""
+        training = self.model.training
+        self.model.eval()  # gradient checkpointing keeps no cache in training mode
+        with self.folding(), self.accelerator.autocast():
+            made = drawing.draw(self.roles.policy, prompt_ids, new_tokens=self.settings.max_new_tokens,
+                                temperature=self.settings.temperature, stops=list(self.renderer.stop_ids),
+                                pad_id=self.renderer.pad_id)
+        self.model.train(training)
+        return made
+
+    def folding(self):
+        """The policy's adapter in the base's weights for a while, where it is folded at all."""
+        return drawing.folded(self.roles.policy, POLICY) if self.folds else nullcontext()
 
     def converse(self, asked: list, first: list[list[int]], turn: Callable) -> list[tuple[list[int], list[bool], list[dict]]]:
         """Answers that begin with `first` and go on behind each tool's result with `turn(ids)`: ids, actions, messages.

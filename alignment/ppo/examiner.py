@@ -117,11 +117,10 @@ class Examiner:
         def next_turn(ids: list[list[int]]) -> list[list[int]]:
             return turn(ids, [row_seed(self.seed, zlib.crc32(repr(row).encode()), 1) for row in ids])
 
-        made = turn([prompt.ids for prompt in asked], [row_seed(self.seed, i, 0) for i in numbers])
-        if trainer.tools:
-            made = trainer.converse(asked, made, next_turn)
-        else:
-            made = [(ids, [True] * len(ids), None) for ids in made]
+        with trainer.folding():
+            made = turn([prompt.ids for prompt in asked], [row_seed(self.seed, i, 0) for i in numbers])
+            plain = [(ids, [True] * len(ids), None) for ids in made]
+            made = trainer.converse(asked, made, next_turn) if trainer.tools else plain
         return [Row(i, prompt.ids, ids, actions, ids[-1] in stops, [], said=said)
                 for i, prompt, (ids, actions, said) in zip(numbers, asked, made, strict=True)]
 

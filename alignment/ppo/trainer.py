@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
-from alignment.ppo import numerics
+from data_recipes.errors import Refused
+
+from alignment.ppo import drawing, numerics
 from alignment.ppo.checkpoint import restore, save_state
 from alignment.ppo.engine import RolloutEngine
 from alignment.ppo.log import StepLog
@@ -105,8 +107,26 @@ class PPOTrainer(RolloutEngine):
         self.kl_coefficient = settings.kl_coefficient
         self.rollout: Rollout | None = None
         self.micro_step: int | None = None
+        self.drawing_note = self._how_to_draw()
         self.steps = StepLog(self._metrics["train"], self.accelerator)
         self.add_callback(Examinations(self))
+
+    def _how_to_draw(self) -> str:
+        """Settles whether answers are drawn by `drawing.draw`; returns what a user should know of it.
+
+        Raises:
+            Refused: they cannot be, where `ppo.fast_rollout` is on.
+        """
+        if self.settings.fast_rollout == "off":
+            return ""
+        if why := drawing.in_the_way(self.roles.policy, self.args, self.accelerator.distributed_type.name):
+            if self.settings.fast_rollout == "on":
+                raise Refused(f"answers cannot be drawn faster: {why}", where="ppo.fast_rollout", expected="auto or off")
+            return f"answers are drawn by TRL's own engine, since {why}"
+        unfolded = drawing.not_foldable(self.roles.policy, POLICY)
+        self.drawn_here, self.folds = True, not unfolded
+        shared = isinstance(self.roles, SharedRoles)
+        return f"answers are drawn with the adapter beside the base, since {unfolded}" if unfolded and shared else ""
 
     def _trained_in_float32(self) -> None:
         """TRL casts what is trained on a quantised base to bfloat16: small updates would vanish in it, and the policy would no

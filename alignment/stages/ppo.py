@@ -132,7 +132,7 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
 def _trainer(session, plan, parts, rewards, gold, reader, tools):
     """The trainer with all roles loaded and what must hold at step 0 checked."""
     from alignment.ppo import casting
-    from alignment.ppo.checks import first_rollout
+    from alignment.ppo.checks import drawn_as_scored, first_rollout
     from alignment.ppo.rewards import AsTrl, Objective
     from alignment.ppo.rollout import Deal
     from alignment.ppo.tools import check_turns
@@ -161,6 +161,9 @@ def _trainer(session, plan, parts, rewards, gold, reader, tools):
         check_turns(trainer, session.renderer, tools[0].name)
     _pin(session, cast)
     first_rollout(trainer)
+    for note in (trainer.drawing_note, drawn_as_scored(trainer)):
+        if note:
+            session.job.ui.say(note)
     return trainer
 
 

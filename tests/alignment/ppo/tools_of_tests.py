@@ -88,16 +88,21 @@ def _within(part: list[int], row: list[int]) -> bool:
 
 
 def speak(monkeypatch, first: str, then: str = "it is done") -> None:
-    """Scripts the policy in training (TRL's engine) and in evaluation (the suite's own generation)."""
+    """Scripts the policy in training (both engines) and in evaluation (the suite's own generation)."""
     from alignment.generation import Completion
-    from alignment.ppo.engine import GRPOTrainer
+    from alignment.ppo.engine import GRPOTrainer, RolloutEngine
 
     def turn(trainer, prompt_ids, *args, **kwargs):
         return Script(trainer.processing_class, first, then)(prompt_ids), None
+
+    def draw(trainer, prompt_ids):
+        made, _ = turn(trainer, prompt_ids)
+        return made, [[0.0] * len(ids) for ids in made]  # not as scored: a whole run goes on with TRL's engine
 
     def generate(loaded, prompts, *, renderer, **settings):
         made = Script(renderer.tokenizer, first, then)(prompts)
         return [Completion(renderer.completion_text(ids), ids[:-1], True, len(ids) - 1, ids[-1]) for ids in made]
 
     monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", turn)
+    monkeypatch.setattr(RolloutEngine, "draw", draw)
     monkeypatch.setattr("alignment.ppo.examiner.generate", generate)
