@@ -82,6 +82,15 @@ def describe(rows: list[dict]) -> dict[str, Any]:
     return {**found, "sentence": sentence(found, len(held))}
 
 
+def from_series(points: dict[str, list[tuple[float, float]]]) -> list[dict]:
+    """Rows as `describe` takes them, from (step, value) by metric."""
+    rows: dict[int, dict] = {}
+    for key, values in points.items():
+        for step, value in values:
+            rows.setdefault(step, {})[key] = value
+    return [{**rows[step], "step": step} for step in sorted(rows)]
+
+
 def _gap(rows: list[dict], last: dict) -> dict[str, float] | None:
     """Held-out loss minus the mean training loss of the last tenth of the steps before it."""
     train = [row["loss"] for row in rows if isinstance(row.get("loss"), (int, float)) and row["step"] <= last["step"]]
@@ -90,6 +99,13 @@ def _gap(rows: list[dict], last: dict) -> dict[str, float] | None:
     end = train[-max(1, len(train) // 10) :]
     mean = sum(end) / len(end)
     return {"training": mean, "held_out": last[LOSS], "value": last[LOSS] - mean}
+
+
+def advice(found: dict[str, Any], keep: str) -> str:
+    """What to do about it; empty where there is nothing, or the best weights are kept already."""
+    if not found.get("turned") or keep == "best":
+        return ""
+    return f"--set training.keep=best would keep the weights of step {found['least']['step']}; so would fewer epochs."
 
 
 def sentence(found: dict[str, Any], evaluations: int) -> str:
@@ -107,4 +123,4 @@ def sentence(found: dict[str, Any], evaluations: int) -> str:
     noise = f"{rise['value']:+.3f} ± {Z * rise['error']:.3f} (95 %, by the rows' spread)"
     if not found["turned"]:
         return f"{since}: {noise}, which is within the noise."
-    return f"{since}: {noise}. From there on the rows were learned by heart; fewer epochs, a lower rate or training.keep: best."
+    return f"{since}: {noise}. From there on the rows were learned by heart."

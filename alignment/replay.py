@@ -70,3 +70,8 @@ def mixed(train: Rendered, general: Rendered, share: float) -> Rendered:
     each = each_epoch(start, share)
     return replace(train, columns=columns, names=[*train.names, *general.names], counts=counts,
                    general=len(general), drawn=each)
+
+
+def replay_counts(train: Rendered) -> dict[str, int]:
+    """Rows and tokens of the general part alone."""
+    return {name.removeprefix(f"{PART}_"): amount for name, amount in train.counts.items() if name.startswith(f"{PART}_")}

@@ -23,7 +23,7 @@ from alignment.session import Session
 from alignment.sources import Source
 from alignment.training import processes
 from alignment.training.callbacks import UNLOGGED
-from alignment.training.checkpoints import forget
+from alignment.training.checkpoints import forget, forget_best
 
 PROBES = 4  # rows on which a model read back is compared
 STAGING = ".result"
@@ -40,8 +40,10 @@ def finish(session: Session, trainer, train: Rendered, also: Callable[[object, P
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     release(trainer)
     processes.first_decides(lambda: publish_result(session, trainer, model, train, also))
-    if session.config.training.keep_checkpoints == 0 and processes.is_first():
-        forget(job.run.checkpoints)
+    if processes.is_first():
+        forget_best(job.run.checkpoints)
+        if session.config.training.keep_checkpoints == 0:
+            forget(job.run.checkpoints)
     job.ui.say(f"completed: {job.run.path}")
     return job.summary()
 
@@ -119,7 +121,7 @@ def publish_result(session: Session, trainer, model, train: Rendered, also=None)
         adapter=adapter_weights.describe(model),
         tuned={"kind": session.kind, **adapter_weights.tuned(model)},
         counts=counts(session, trainer, train),
-        metrics={**last_metrics(trainer), "read_back_distance": distance},
+        metrics={**last_metrics(trainer, run.manifest.get("kept")), "read_back_distance": distance},
         files=file_hashes(run.path),
         content_hash=content_hash(run.path),
         adapter_lineage=lineage_of(session),
@@ -148,10 +150,15 @@ def counts(session: Session, trainer, train: Rendered) -> dict:
     }
 
 
-def last_metrics(trainer) -> dict:
-    """The last logged training and held-out figures, less what a clock measured: those are in metrics.jsonl."""
+def last_metrics(trainer, kept: dict | None = None) -> dict:
+    """The last logged training and held-out figures of the result, less what a clock measured: those are in metrics.jsonl.
+
+    kept: which weights became the result, where they need not be the last.
+    """
     found: dict = {}
     for row in trainer.state.log_history:
+        if kept and row["step"] > kept["step"]:
+            break
         found.update({key: value for key, value in row.items() if key not in {"step", "epoch", *UNLOGGED}})
     timed = ("_runtime", "_per_second")
     return {

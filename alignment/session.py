@@ -36,7 +36,7 @@ from alignment.models import (
     set_special_ids,
 )
 from alignment.rendering import check_keys, check_template, renderer_options
-from alignment.replay import PART, mixed
+from alignment.replay import PART, mixed, replay_counts
 from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
@@ -209,7 +209,11 @@ def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
     for ledger in job.rows.ledgers.values():
         for source in ledger.sources:
             job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
-    job.ui.text(counts_table({"train": train.counts, "held out": held_out.counts}, _rejected(job)))
+    general = {}
+    if train.general:
+        general[f"general ({train.drawn} an epoch)"] = replay_counts(train)
+        general["general, held out"] = session.general.counts
+    job.ui.text(counts_table({"train": train.counts, "held out": held_out.counts, **general}, _rejected(job)))
     for remark in session.renderer.remarks():
         job.ui.warn(remark)
     job.ui.text(row_text(session.renderer, train.first))

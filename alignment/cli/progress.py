@@ -16,6 +16,8 @@ from typing import Any
 FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("loss", "loss", lambda value: f"{value:.4f}"),
     ("eval_loss", "held-out", lambda value: f"{value:.4f}"),
+    ("eval_loss_change", "from its least", lambda value: f"{value:+.4f}"),
+    ("eval_replay_loss", "general", lambda value: f"{value:.4f}"),
     ("rewards/accuracies", "accuracy", lambda value: f"{value:.2f}"),
     ("accuracy", "accuracy", lambda value: f"{value:.2f}"),
     ("learning_rate", "lr", lambda value: f"{value:.2e}"),

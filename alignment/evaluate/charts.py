@@ -20,7 +20,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its words. level: a dashed line with its name, such as chance. across: what its places are."""
+    """A figure with its words. level: a dashed line with its name, such as chance. across: what its places are.
+
+    mark: (place, value, words) of a point that matters.
+    """
 
     title: str
     curves: list[Curve]
@@ -28,6 +31,7 @@ class Chart:
     reading: list[str] = field(default_factory=list)
     level: tuple[float, str] | None = None
     across: str = STEPS
+    mark: tuple[float, float, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Kind:
     meaning: str
     read: Callable[[dict[str, Points]], list[str]] = lambda points: []
     level: tuple[float, str] | None = None
+    mark: Callable[[dict[str, Points]], tuple[float, float, str] | None] = lambda points: None
 
 
 def series(rows: list[dict], key: str) -> Points:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from alignment.evaluate.charts import Chart, Curve, Kind, Points, mean, part, series
 from alignment.evaluate.curves_ppo import PPO, plane
+from alignment.fitting import describe, from_series
+
 
 def read_metrics(file: Path) -> list[dict]:
     """Rows of metrics.jsonl; a last line that a kill left unfinished is left out."""
@@ -24,7 +26,7 @@ def charts(rows: list[dict], stage: str) -> list[Chart]:
     for kind in KINDS.get(stage, []) + COMMON:
         curves = [Curve(label, points[key]) for key, label in kind.keys.items() if points.get(key)]
         if curves:
-            found.append(Chart(kind.title, curves, kind.meaning, kind.read(points), kind.level))
+            found.append(Chart(kind.title, curves, kind.meaning, kind.read(points), kind.level, mark=kind.mark(points)))
     return found
 
 
@@ -38,19 +40,19 @@ def read_loss(points: dict[str, Points]) -> list[str]:
         said.append(
             f"The training loss went from {mean(train[: part(train)]):.3f} to {mean(train[-part(train) :]):.3f}."
         )
-    if len(held := points.get("eval_loss", [])) >= 2:
-        step, best = min(held, key=lambda point: point[1])
-        last = held[-1][1]
-        if last > best * 1.02:
-            said.append(
-                f"The held-out loss was lowest at step {step} ({best:.3f}) and has risen to {last:.3f}: from there on "
-                "the rows were learned by heart. Fewer epochs or a lower learning rate would do."
-            )
-        else:
-            said.append(
-                f"The held-out loss ended at {last:.3f}, its lowest is {best:.3f}: no sign of learning by heart."
-            )
+    if fit := describe(from_series(points)):
+        said.append(fit["sentence"])
+    if len(general := points.get("eval_replay_loss", [])) >= 2:
+        said.append(f"On general rows the held-out loss went from {general[0][1]:.3f} to {general[-1][1]:.3f}.")
     return said
+
+
+def mark_turning(points: dict[str, Points]) -> tuple[float, float, str] | None:
+    """Where the held-out loss was least, where it rose beyond noise afterwards."""
+    fit = describe(from_series(points))
+    if not fit or not fit["turned"]:
+        return None
+    return fit["least"]["step"], fit["least"]["value"], f"turns at step {fit['least']['step']}"
 
 
 def read_accuracy(points: dict[str, Points]) -> list[str]:
@@ -95,7 +97,7 @@ def read_norm(points: dict[str, Points]) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------- what curves there are
 
-_BOTH_LOSSES = {"loss": "training", "eval_loss": "held out"}
+_BOTH_LOSSES = {"loss": "training", "eval_loss": "held out", "eval_replay_loss": "general rows, held out"}
 _LN2 = (math.log(2), "ln 2: nothing known")
 _PAIR_LOSS = Kind(
     "Loss",
@@ -104,6 +106,7 @@ _PAIR_LOSS = Kind(
     "should fall in both curves; where only the training curve falls, the pairs are being learned by heart.",
     read_loss,
     _LN2,
+    mark_turning,
 )
 _ACCURACY = {
     "rewards/accuracies": "training",
@@ -120,6 +123,7 @@ KINDS: dict[str, list[Kind]] = {
             "How surprised the model is by the answers, in nats per trained token. It should fall fast, then "
             "slowly. The held-out curve is the one that counts.",
             read_loss,
+            mark=mark_turning,
         ),
         Kind(
             "Tokens guessed right",

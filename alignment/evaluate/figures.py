@@ -37,12 +37,24 @@ def draw(chart: Chart, *, width: float = 5.6, height: float = 2.7) -> Figure:
         )
     if chart.level:
         axes.axhline(chart.level[0], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label=chart.level[1])
+    if chart.mark:
+        _mark(axes, *chart.mark)
     axes.xaxis.set_major_locator(MaxNLocator(integer=chart.across == STEPS, nbins=7))
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_xlabel(chart.across, fontdict=FONT, color=MUTED)
     if len(chart.curves) > 1 or chart.level:
         axes.legend(frameon=False, prop=FONT, labelcolor=INK)
     return figure
+
+
+def _mark(axes: Any, across: float, value: float, words: str) -> None:
+    """A ring around a point with words beside it, on the side where there is room."""
+    axes.plot([across], [value], marker="o", markersize=9, fillstyle="none", color=INK, markeredgewidth=1.2, zorder=6)
+    left, right = axes.get_xlim()
+    late = across > (left + right) / 2
+    axes.annotate(words, (across, value), xytext=(-8 if late else 8, 12), textcoords="offset points",
+                  ha="right" if late else "left", fontsize=8, color=INK, zorder=6)
+    axes.axvline(across, color=INK, linewidth=0.7, linestyle=(0, (1, 3)), zorder=1)
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:

@@ -15,6 +15,7 @@ from alignment import adapters
 from alignment.evaluate import show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
+from alignment.fitting import Z
 from alignment.lineage import lineage
 from alignment.runs import Run
 
@@ -75,6 +76,7 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
         lineage=lineage(run),
         charts=drawn(run),
         metrics=table(sorted((manifest.get("metrics") or {}).items())),
+        fit=table(fit_rows(manifest)),
         data=data_tables(manifest),
         data_notes=data_notes(manifest),
         facts=table(facts(manifest)),
@@ -90,6 +92,23 @@ def subtitle(run: Run) -> str:
     manifest = run.manifest
     parts = [run.state, f"begun {manifest.get('created', '?')}", f"last written {manifest.get('updated', '?')}"]
     return ", ".join([*parts, f"content {manifest['content_hash'][:12]}"] if manifest.get("content_hash") else parts)
+
+
+def fit_rows(manifest: dict) -> list[tuple]:
+    """Which weights were kept, how far the held-out loss is from the training loss, and where it turned."""
+    kept, fit = manifest.get("kept") or {}, manifest.get("fitting") or {}
+    gap, rise = fit.get("gap"), fit.get("rise")
+    rule = f"best by {kept['by']}" if kept.get("rule") == "best" else "the last"
+    rows = [("weights that were kept", f"of step {kept['step']}, {rule}")] if kept else []
+    if gap:
+        rows += [("training loss at the last evaluation", gap["training"]), ("held-out loss then", gap["held_out"]),
+                 ("gap", f"{gap['value']:+.4f}")]
+    if fit:
+        rows.append(("held-out loss at its least", f"{fit['least']['value']:.4f}, step {fit['least']['step']}"))
+    if rise:
+        noise = f" ± {Z * rise['error']:.4f}" if rise["error"] is not None else ""
+        rows.append(("rise since", f"{rise['value']:+.4f}{noise}"))
+    return rows
 
 
 def drawn(run: Run) -> list[dict]:

@@ -12,7 +12,7 @@ from data_recipes.errors import Failed
 
 from alignment.data import Rendered
 from alignment.evaluate.curves import read_metrics
-from alignment.fitting import Turning, describe
+from alignment.fitting import Turning, advice, describe
 from alignment.hardware import Plan, apply, half_micro_batch
 from alignment.session import Session, facts, steps_per_epoch, total_steps
 from alignment.training import processes
@@ -105,7 +105,8 @@ def _train(session: Session, plan: Plan, trainer, train: Rendered, watch: Watch 
     if watch:
         job.run.manifest["kept"] = best.finish(job.ui.say)
         job.run.manifest["fitting"] = found = describe(read_metrics(job.run.metrics_file))
-        job.ui.say(found["sentence"]) if found else None
+        for words in filter(None, (found.get("sentence"), advice(found, watch.keep))):
+            job.ui.say(words)
     return trainer
 
 

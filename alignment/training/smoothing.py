@@ -38,9 +38,9 @@ class SmoothedLabels:
         self.term_N: torch.Tensor | None = None
 
     def attach(self, model: torch.nn.Module, backbone: torch.nn.Module) -> None:
-        """Before the label head's hooks: those leave only the labelled positions of what the backbone gives."""
+        """After the label head's hooks, which put answers back to their places, but before they take hidden states apart."""
         model.register_forward_pre_hook(self.remember, with_kwargs=True)
-        backbone.register_forward_hook(self.measure)
+        backbone.register_forward_hook(self.measure, prepend=True)
         model.register_forward_hook(self.add)
 
     def remember(self, model, args, kwargs):

@@ -111,9 +111,9 @@ class SftTrainer(Seams, SFTTrainer):
 
     def __init__(self, *args, label_smoothing: float = 0.0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        attach_label_head(self.model)
         if label_smoothing:
             attach_smoothing(self.model, label_smoothing)
-        attach_label_head(self.model)
         self.token_losses: list[tuple[float, float]] = []
         self.model.register_forward_hook(self._by_row)
 

@@ -32,8 +32,13 @@ def test_what_is_no_number_has_no_place():
 
 
 def test_learning_by_heart_is_said():
-    made = rows(loss=[3.0, 2.0, 1.0, 0.5]) + [{"step": 2, "eval_loss": 1.5}, {"step": 4, "eval_loss": 1.9}]
-    assert "learned by heart" in words("sft", made) and "lowest at step 2" in words("sft", made)
+    rise = {"eval_loss_change": 0.4, "eval_loss_change_error": 0.1}
+    made = rows(loss=[3.0, 2.0, 1.0, 0.5]) + [{"step": 2, "eval_loss": 1.5}, {"step": 4, "eval_loss": 1.9, **rise}]
+    assert "From there on the rows were learned by heart" in words("sft", made) and "least at step 2" in words("sft", made)
+    (loss,) = [chart for chart in charts(made, "sft") if chart.title == "Loss"]
+    assert loss.mark == (2, 1.5, "turns at step 2")
+    noisy = [*made[:-1], {**made[-1], "eval_loss_change_error": 0.3}]
+    assert "within the noise" in words("sft", noisy) and charts(noisy, "sft")[0].mark is None
     assert "no sign" in words("sft", [{"step": 1, "eval_loss": 2.0}, {"step": 2, "eval_loss": 1.5}])
 
 
