@@ -287,12 +287,12 @@ def make_plan(
 def _beyond(plan: Plan, gib: float) -> Refused:
     """The refusal of a plan whose estimate is above `hardware.max_gib`."""
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in {"process": plan.held, **plan.estimate}.items())
-    ways = [*([] if plan.micro_batch == 1 else ["hardware.micro_batch=1"]), *([] if plan.checkpointing else ["hardware.checkpointing=on"])]
+    ways = [] if plan.micro_batch == 1 else ["--set hardware.micro_batch=1"]
+    ways += [] if plan.checkpointing else ["--set hardware.checkpointing=on"]
     return Refused(
-        f"by the plan this takes {(plan.held + plan.total) / GIB:.2f} GiB ({parts}) with {plan.micro_batch} rows at once",
+        f"by the plan this takes {(plan.held + plan.total) / GIB:.2f} GiB ({parts}), rows at once: {plan.micro_batch}",
         where="hardware.max_gib", expected=f"at most {gib:g} GiB",
-        do=f"{' and '.join(['A shorter --max-length', *(f'--set {way}' for way in ways)])} would need less; or a smaller model, or "
-        "model.quantisation=4bit.",
+        do=f"What needs less: {', '.join([*ways, 'a shorter --max-length', 'model.quantisation=4bit', 'a smaller model'])}.",
     )
 
 

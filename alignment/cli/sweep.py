@@ -12,7 +12,7 @@ from alignment.cli.commands import SETTINGS, Command, Group, make_ui
 # Options of a stage that a sweep has for itself, or gives to its dry run alone.
 OWN = {"output", "restart", "dry_run", "as_json", "measure", "debug"}
 EXAMPLE = """
-align sweep sft --over training.learning_rate=1e-5,1e-4 --seeds 3 --model Qwen/Qwen3-0.6B --data support.jsonl --output sweeps/lr
+align sweep sft --over training.learning_rate=1e-5,1e-4 --seeds 3 --model runs/sft --data more.jsonl --output sweeps/lr
 align sweep dpo --over dpo.beta=0.05,0.1,0.3 --over adapter.rank=4,16 --model runs/sft --data pairs.jsonl --output sweeps/beta
 """
 
@@ -44,13 +44,11 @@ def sweep_group() -> None:
 class _SweepCommand(Command):
     """The sweep of one stage; `stage` is the stage's own command."""
 
-    def __init__(self, stage: click.Command) -> None:
+    def __init__(self, name: str, stage: click.Command) -> None:
         kept = [option for option in stage.params if option.name not in {"restart", "dry_run", "output"}]
-        super().__init__(
-            stage.name, params=[*_options(), *kept], callback=self.work, context_settings=SETTINGS, example=_example(stage.name),
-            help=f"Train `align {stage.name}` over values and seeds, and compare the runs.\n\nAll options of the stage are taken.",
-            short_help=stage.get_short_help_str(),
-        )
+        help_ = f"Train `align {name}` over values and seeds, and compare the runs.\n\nAll options of the stage are taken."
+        super().__init__(name, params=[*_options(), *kept], callback=self.work, context_settings=SETTINGS, help=help_,
+                         example=_example(name), short_help=f"A grid of `align {name}`.")
         self.stage = stage
 
     def work(self, **options: Any) -> dict[str, Any]:
@@ -62,7 +60,8 @@ class _SweepCommand(Command):
         ui = make_ui(options["as_json"])
         asked = Sweep(
             self.name, spelled(self.stage.params, options), lambda sets: load_settings(self.name, options, sets),
-            parse_over(options["over"]), options["seeds"], Path(options["output"]).expanduser(), options["by"], options["restart"], ui,
+            parse_over(options["over"]), options["seeds"], Path(options["output"]).expanduser(), by=options["by"],
+            restart=options["restart"], ui=ui,
         )
         if options["dry_run"]:
             return _show_plan(plan(asked, ["--measure"] if options.get("measure") else []), ui)
@@ -94,10 +93,7 @@ def _command_for(stage: str) -> click.Command:
     """The sweep of a stage, made from the stage's command as the program has it."""
     from alignment.cli import program
 
-    command = program.get_command(click.Context(program), stage)
-    while isinstance(command, click.Group):  # a stage with commands beside it trains by the one that bears its name
-        command = command.get_command(click.Context(command), stage)
-    return _SweepCommand(command)
+    return _SweepCommand(stage, program.get_command(click.Context(program), stage))
 
 
 def spelled(params: list[click.Parameter], options: dict[str, Any]) -> list[str]:

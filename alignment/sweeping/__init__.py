@@ -1,7 +1,7 @@
 """Sweeps: a stage over a grid of values and seeds, its runs compared on the same held-out rows.
 
     from alignment import sweep
-    sweep("sft", over={"training.learning_rate": [1e-5, 1e-4]}, seeds=3, model="runs/base", data="rows.jsonl", output="sweeps/lr")
+    sweep("sft", over={"training.learning_rate": [1e-5, 1e-4]}, model="runs/sft", data="rows.jsonl", output="sweeps/lr")
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def sweep(
-    stage: str, *, over: Mapping[str, Sequence], seeds: int = 3, model: str | Path, data: str | Path | list[str], output: str | Path,
-    config: str | Path | None = None, settings: Mapping[str, Any] | None = None, by: str | None = None, restart: bool = False,
-    ui: Any = None,
+    stage: str, *, over: Mapping[str, Sequence], seeds: int = 3, model: str | Path, data: str | Path | list[str],
+    output: str | Path, config: str | Path | None = None, settings: Mapping[str, Any] | None = None, by: str | None = None,
+    restart: bool = False, ui: Any = None,
 ) -> dict[str, Any]:
     """A sweep from Python; returns what `align sweep STAGE --json` prints.
 
@@ -39,9 +39,9 @@ def sweep(
     def loaded(more: list[str]):
         return load(stage, config, [*sets, *more], nouns)
 
-    asked = Sweep(stage, [*arguments, *_each("--set", sets)], loaded, {key: list(values) for key, values in over.items()}, seeds,
-                  Path(output), by=by, restart=restart, ui=ui or Ui(quiet=True))
-    return run(asked)
+    listed = {key: list(values) for key, values in over.items()}
+    return run(Sweep(stage, [*arguments, *_each("--set", sets)], loaded, listed, seeds, Path(output), by=by, restart=restart,
+                     ui=ui or Ui(quiet=True)))
 
 
 def _each(flag: str, values: list[str]) -> list[str]:

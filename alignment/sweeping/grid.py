@@ -106,7 +106,8 @@ def make_grid(over: Mapping[str, Sequence], seeds: int, load: Load) -> Grid:
     split = base.training.seed if base.data.split_seed is None else base.data.split_seed
     numbers = tuple(range(base.training.seed, base.training.seed + seeds))
     same = [f"data.split_seed={split}"]
-    points = [Point(setting, seed, (*same, *setting.sets(), f"training.seed={seed}")) for seed in numbers for setting in settings]
+    points = [Point(setting, seed, (*same, *setting.sets(), f"training.seed={seed}"))
+              for seed in numbers for setting in settings]
     for point in points:
         load(list(point.sets))
     return Grid(tuple(over), numbers, split, settings, points)

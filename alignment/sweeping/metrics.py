@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from data_recipes.errors import Refused
@@ -14,7 +14,8 @@ from alignment.evaluate.curves import KINDS, read_metrics
 from alignment.runs import Run
 
 HELD_OUT = "eval_"
-# The main figure of each stage; the first one that a run has. What stands after it is shown beside it.
+TIMED = ("_runtime", "_per_second")
+# The main figure of a stage, the first one that a run has; of others the one by which their runs keep their weights.
 MAIN: dict[str, tuple[str, ...]] = {
     "sft": ("eval_loss",),
     "reward": ("eval_accuracy",),
@@ -26,6 +27,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "reward": ("eval_loss", "eval_margin"),
     "dpo": ("eval_rewards/margins", "eval_loss"),
     "ppo": ("eval_proxy", "eval_kl_k1", "eval_length"),
+    "classify": ("eval_accuracy", "eval_loss"),
 }
 LOWER = re.compile(r"(^|[_/])(loss|perplexity|entropy|kl|kl_k1|kl_k3|sqrt_kl|error|brier|ece|mse|mae|rmse)($|[_/])")
 # Keys that change what a figure means, so that two values of the key cannot be compared by it.
@@ -74,7 +76,7 @@ def figures_of(run: Run) -> dict[str, float]:
     for row in rows:  # one evaluation may be several lines
         if row["step"] == (rows[-1]["step"] if kept is None else kept):
             found |= {name: value for name, value in row.items() if name.startswith(HELD_OUT) and _is_number(value)}
-    return found
+    return {name: value for name, value in found.items() if not name.endswith(TIMED)}
 
 
 def _is_number(value: object) -> bool:
@@ -98,15 +100,16 @@ def check_name(stage: str, name: str | None, config: StageConfig) -> None:
         raise Refused(f"align {stage} has no figure {name!r} on held-out rows", where="--by", do=f"Did you mean {close}?")
 
 
-def choose(stage: str, name: str | None, figures: Mapping[str, float]) -> By:
-    """The figure by which runs with these figures are compared.
+def choose(run: Run, name: str | None) -> By:
+    """The figure by which runs such as this one are compared: what was asked for, or the stage's main one.
 
     Raises:
-        Refused: they have no such figure; with the nearest name.
+        Refused: it has no such figure; with the nearest name.
     """
+    figures = figures_of(run)
     if name is None:
-        names = [*MAIN.get(stage, ()), "eval_loss"]
-        name = next((one for one in names if one in figures), names[0])
+        names = [*MAIN.get(run.stage, [(run.manifest.get("kept") or {}).get("by")]), "eval_loss"]
+        name = next((one for one in names if one in figures), "eval_loss")
     if name not in figures:
         held = sorted(one for one in figures if one.startswith(HELD_OUT))
         close = nearest(name, figures)

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import offset_copy
 
 from alignment.evaluate.figures import COLOURS, FONT, INK, MUTED, draw_intervals, style
 from alignment.sweeping.grid import Grid, leaves, shown
@@ -29,8 +30,10 @@ def draw_sweep(grid: Grid, by: By, rows: list[dict], best: dict | None) -> Figur
         if other is None or len(_tried(grid, other)) <= MOST_LINES:
             return _lines(grid, by, rows, across, other, best)
         return _map(grid, by, rows, across, other, best)
-    series = [{"name": row["words"] or "as given", by.name: _bounds(row["figures"][by.name])} for row in rows]
-    return draw_intervals(series, series=(by.name,), label=f"{by.words}; min to max over seeds", title="Settings, the best first")
+    series = [{"name": ", ".join(map(shown, row["values"].values())) or "as given", by.name: _bounds(row["figures"][by.name])}
+              for row in rows]
+    label, title = f"{by.words}; min to max over seeds", f"The best first: {', '.join(leaves(grid.keys))}"
+    return draw_intervals(series, series=(by.name,), label=label, title=title)
 
 
 def _bounds(found: dict) -> dict[str, float]:
@@ -76,8 +79,9 @@ def _lines(grid: Grid, by: By, rows: list[dict], across: str, other: str | None,
     for index, group in enumerate(groups):
         members = [row for row in rows if other is None or row["values"][other] == group]
         members.sort(key=lambda row: at[shown(row["values"][across])])
-        _line(axes, by, members, [at[shown(row["values"][across])] for row in members], COLOURS[index],
-              "mean and standard deviation" if other is None else f"{leaves([other])[0]} {shown(group)}")
+        label = "mean and standard deviation" if other is None else f"{leaves([other])[0]} {shown(group)}"
+        marks = _marks(axes, by, members, [at[shown(row["values"][across])] for row in members], COLOURS[index], label)
+        marks[0].set_linestyle("-" if _numeric(grid, across) else "")
     if best:
         axes.scatter(at[shown(best["values"][across])], best["figures"][by.name]["mean"], s=150, facecolors="none",
                      edgecolors=INK, linewidths=1.2, zorder=6, label="best mean")
@@ -91,15 +95,16 @@ def _lines(grid: Grid, by: By, rows: list[dict], across: str, other: str | None,
     return figure
 
 
-def _line(axes: Any, by: By, members: list[dict], places: list[float], colour: str, label: str) -> None:
-    """Each run as a small point, the means joined by a line with their standard deviations."""
+def _marks(axes: Any, by: By, members: list[dict], places: list[float], colour: str, label: str) -> Any:
+    """Each run as a small point, beside the means joined by a line with their standard deviations."""
+    beside = offset_copy(axes.transData, fig=axes.figure, x=7, units="points")  # else the bars would hide them
     for place, row in zip(places, members, strict=True):
         values = [run["value"] for run in row["runs"]]
-        axes.scatter([place] * len(values), values, s=14, color=colour, alpha=0.45, linewidths=0, zorder=3)
+        axes.scatter([place] * len(values), values, s=16, color=colour, alpha=0.55, linewidths=0, zorder=3, transform=beside)
     means = [row["figures"][by.name]["mean"] for row in members]
     spreads = [row["figures"][by.name]["sd"] or 0.0 for row in members]
-    axes.errorbar(places, means, yerr=spreads, color=colour, marker="o", markersize=5, linewidth=1.4, capsize=4, elinewidth=1.2,
-                  zorder=4, label=label)
+    return axes.errorbar(places, means, yerr=spreads, color=colour, marker="o", markersize=5, linewidth=1.4, capsize=4,
+                         elinewidth=1.2, zorder=4, label=label)
 
 
 def _margins(axes: Any, places: list[float], logarithmic: bool) -> None:

@@ -137,7 +137,8 @@ def _refuse_foreign(output: Path) -> None:
 def _check_same(record: Record, request: dict, ui: Any) -> None:
     """Raises Refused unless the recorded sweep is this one or a part of it."""
     before = record.content["request"]
-    old, new = ({key: value for key, value in one.items() if key not in ("versions", "over", "seeds")} for one in (before, request))
+    apart = ("versions", "over", "seeds")
+    old, new = ({key: value for key, value in one.items() if key not in apart} for one in (before, request))
     changes = differences(old, new) + _not_grown(before, request)
     if changes:
         raise Refused(f"this sweep was made from something else: {'; '.join(changes)}", where=record.path,

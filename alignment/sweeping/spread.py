@@ -16,7 +16,7 @@ ENOUGH = 3  # seeds from which on an interval is worth printing: with two, Stude
 class Spread:
     """n values of one setting. sd: the sample's standard deviation, None for one value.
 
-    low, high: interval of the mean, None below `ENOUGH` values.
+    low, high: interval of the mean, None below `ENOUGH` values and where all are equal.
     """
 
     n: int
@@ -44,7 +44,7 @@ def spread(values_N: Sequence[float], *, level: float = LEVEL) -> Spread:
     if not n or not all(map(math.isfinite, values_N)):
         raise ValueError(f"a non-empty list of finite numbers is needed, not {list(values_N)}")
     mean, sd = fmean(values_N), stdev(values_N) if n > 1 else None
-    half = _t(level, n - 1) * sd / math.sqrt(n) if n >= ENOUGH else None
+    half = _t(level, n - 1) * sd / math.sqrt(n) if n >= ENOUGH and sd else None  # equal values tell nothing of their spread
     bounds = (None, None) if half is None else (mean - half, mean + half)
     return Spread(n, mean, sd, min(values_N), max(values_N), *bounds)
 

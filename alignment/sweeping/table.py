@@ -62,11 +62,12 @@ def notes(grid: Grid, by: By, rows: list[dict], best: dict | None, lead: dict | 
     """What has to be said about the table."""
     said = []
     if best:
-        said.append(f"The best of {len(rows)} settings was chosen on these held-out rows, so its own figure flatters it: measure "
-                    "it on rows that no run has seen (align eval RUN --data FILE).")
+        said.append(f"The best of {len(rows)} settings was chosen on these held-out rows, so its own figure flatters it: "
+                    "measure it on rows that no run has seen (align eval RUN --data FILE).")
     if lead:
         said.append(_lead_words(lead))
-    said += [_edge(key, grid, best) for key in grid.keys if best and _edge(key, grid, best)]
+    if lead and lead["mean"]:
+        said += filter(None, (_edge(key, grid, best) for key in grid.keys))
     if len(grid.seeds) < ENOUGH:
         said.append(f"{len(grid.seeds)} seed{'s tell' if len(grid.seeds) > 1 else ' tells'} little of the spread; "
                     f"from {ENOUGH} on there are intervals.")
@@ -77,6 +78,8 @@ def notes(grid: Grid, by: By, rows: list[dict], best: dict | None, lead: dict | 
 
 
 def _lead_words(lead: dict) -> str:
+    if not lead["mean"]:
+        return f"{lead['next']} has the same mean; of equals the first is named. Another figure may part them (--by)."
     if lead["low"] is None:
         return f"Next is {lead['next']}, {number(abs(lead['mean']))} behind; too few seeds to tell the two apart."
     interval = f"{number(lead['mean'])} [{number(lead['low'])}, {number(lead['high'])}] over {lead['n']} seeds"
@@ -117,7 +120,8 @@ def _cells(row: dict, by: By) -> tuple[str, ...]:
     if found is None:
         return ("-", "-", "-", "-", runs)
     interval = "-" if found["low"] is None else f"[{number(found['low'])}, {number(found['high'])}]"
-    return (number(found["mean"]), number(found["sd"]), f"{number(found['smallest'])} .. {number(found['largest'])}", interval, runs)
+    reach = f"{number(found['smallest'])} .. {number(found['largest'])}"
+    return (number(found["mean"]), number(found["sd"]), reach, interval, runs)
 
 
 def _beside(row: dict, name: str) -> str:
@@ -133,8 +137,8 @@ def as_csv(grid: Grid, entries: list[dict], figures: Figures) -> str:
     for entry in entries:
         found = figures.get(entry["name"], {})
         values = [shown(entry["values"][key]) for key in grid.keys]
-        seconds = entry.get("seconds", "")
-        writer.writerow([entry["name"], *values, entry["seed"], entry["state"], seconds, *(found.get(name, "") for name in names)])
+        facts = [entry["name"], *values, entry["seed"], entry["state"], entry.get("seconds", "")]
+        writer.writerow([*facts, *(found.get(name, "") for name in names)])
     return out.getvalue()
 
 

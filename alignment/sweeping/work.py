@@ -118,7 +118,7 @@ def _make(sweep: Sweep, record: Record, point: Point, children: Children) -> boo
     if state == "failed":
         sweep.ui.warn(f"{point.name} failed: {ended.why}")
     elif sweep.by:  # a figure that the first run does not have, no run will have
-        metrics.choose(sweep.stage, sweep.by, metrics.figures_of(Run.open(record.folder(point))))
+        metrics.choose(Run.open(record.folder(point)), sweep.by)
     return state == "completed"
 
 
@@ -146,13 +146,14 @@ def _raise_failed(sweep: Sweep, record: Record, failed: list[Point], result: dic
 
 def conclude(sweep: Sweep, record: Record) -> dict:
     """Writes sweep.csv, sweep.png and report.html; returns the result."""
-    figures = {point.name: metrics.figures_of(Run.open(record.folder(point))) for point in sweep.grid.points if record.done(point)}
+    finished = [point for point in sweep.grid.points if record.done(point)]
+    figures = {point.name: metrics.figures_of(Run.open(record.folder(point))) for point in finished}
     result: dict[str, Any] = {"sweep": str(sweep.output), "stage": sweep.stage, "over": record.content["request"]["over"],
                               "seeds": list(sweep.grid.seeds), "runs": record.content["runs"]}
     write_text(sweep.output / TABLE, table.as_csv(sweep.grid, record.content["runs"], figures))
     if not figures:
         return {**result, "by": None, "settings": [], "best": None, "notes": []}
-    by = metrics.choose(sweep.stage, sweep.by, next(iter(figures.values())))
+    by = metrics.choose(Run.open(record.folder(finished[0])), sweep.by)
     rows = table.tabulate(sweep.stage, sweep.grid, by, figures)
     best = table.best_of(rows)
     lead = table.ahead(rows, best, by) if best else None
@@ -177,7 +178,8 @@ def _write_page(sweep: Sweep, record: Record, by: metrics.By, rows: list[dict], 
     runs = page_table([(run["name"], run["state"], run.get("seconds"), run.get("error")) for run in entries],
                       ("run", "state", "seconds", "why"), "Runs")
     page = render(
-        "page_sweep.jinja", title=f"Sweep of align {sweep.stage}", subtitle=f"{len(entries)} runs in {sweep.output.name}, {SWEEP}",
+        "page_sweep.jinja", title=f"Sweep of align {sweep.stage}",
+        subtitle=f"{len(entries)} runs in {sweep.output.name}, {SWEEP}",
         figure=svg_uri(figure), made=page_table(body, header, title), best=best, notes=said, runs=runs,
     )
     write_text(sweep.output / PAGE, page)

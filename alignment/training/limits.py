@@ -1,5 +1,5 @@
-"""Beyond `hardware.max_hours` or `hardware.max_gib` a run is refused, by the plan before anything is loaded and by its own first
-steps; each refusal says what was found and what would fit.
+"""Beyond `hardware.max_hours` or `hardware.max_gib` a run is refused by its own first steps, with what was found and what
+would fit. What the plan alone can tell is refused by `alignment.hardware`, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -85,8 +85,12 @@ def _held_out(session: Session, plan: Plan, trainer) -> float:
 def words(timing: Timing, peak: int, plan: Plan) -> str:
     """The estimate in one line."""
     tests = f", {timing.evaluations} evaluations of {timing.seconds_per_evaluation:.2g} s" if timing.evaluations else ""
-    return (f"measured over {timing.counted} steps: {timing.seconds_per_step:.3g} s a step{tests}, about {duration(timing.left)} "
-            f"left; peak memory {peak / GIB:.2f} GiB (planned {(plan.held + plan.total) / GIB:.2f})")
+    return (f"measured over {timing.counted} steps: {timing.seconds_per_step:.3g} s a step{tests}, about "
+            f"{duration(timing.left)} left; peak memory {peak / GIB:.2f} GiB ({_planned(plan)})")
+
+
+def _planned(plan: Plan) -> str:
+    return f"planned {(plan.held + plan.total) / GIB:.2f}"
 
 
 def too_long(timing: Timing, start: int, total: int, hours: float) -> Refused:
@@ -94,7 +98,7 @@ def too_long(timing: Timing, start: int, total: int, hours: float) -> Refused:
     per_step = timing.seconds_per_step + timing.evaluations * timing.seconds_per_evaluation / max(1, total - start)
     steps = start + int(hours * 3600 / per_step)
     return Refused(
-        f"this run would take about {timing.hours:.3g} hours: {timing.seconds_per_step:.3g} s for each of {total - start} steps, by "
+        f"this run would take about {timing.hours:.3g} hours: {total - start} steps of {timing.seconds_per_step:.3g} s, by "
         f"{timing.counted} that were measured, and {timing.evaluations} evaluations of {timing.seconds_per_evaluation:.2g} s",
         where="hardware.max_hours", expected=f"at most {hours:g}",
         do=(f"About {steps} steps would fit (--max-steps {steps}); " if steps else "")
@@ -110,7 +114,7 @@ def too_much_memory(plan: Plan, peak: int, gib: float, full: bool) -> Refused:
     per_process = plan.micro_batch * plan.accumulation
     rows = next((n for n in range(min(rows, plan.micro_batch - 1), 0, -1) if per_process % n == 0), 0)
     return Refused(
-        f"the first step, which holds the longest row, took {peak / GIB:.2f} GiB (planned {(plan.held + plan.total) / GIB:.2f})",
+        f"the first step, which holds the longest row, took {peak / GIB:.2f} GiB ({_planned(plan)})",
         where="hardware.max_gib", expected=f"at most {gib:g} GiB", do=_smaller(plan, rows, full),
     )
 
@@ -118,9 +122,9 @@ def too_much_memory(plan: Plan, peak: int, gib: float, full: bool) -> Refused:
 def _smaller(plan: Plan, rows: int, full: bool) -> str:
     """What needs less memory, the mildest first."""
     if rows:
-        return f"About {rows} rows at once would fit (--set hardware.micro_batch={rows}); the effective batch stays what it is."
+        return f"About {rows} rows at once would fit (--set hardware.micro_batch={rows}); the effective batch stays as it is."
     ways = [] if plan.checkpointing else ["--set hardware.checkpointing=on"]
-    ways += ["a shorter --max-length", "an adapter (adapter.kind=lora)" if full else "model.quantisation=4bit", "a smaller model"]
+    ways += ["a shorter --max-length", "adapter.kind=lora" if full else "model.quantisation=4bit", "a smaller model"]
     return f"What needs less: {', '.join(ways)}."
 
 

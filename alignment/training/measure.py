@@ -134,8 +134,8 @@ def step_units(order: EpochOrder, steps: int, micro: int) -> np.ndarray:
 
 def padded(lengths_B: np.ndarray, batch: int, micro: int) -> np.ndarray:
     """Tokens of each step where every micro-batch is padded to its longest row; shape (steps,)."""
-    starts = range(0, len(lengths_B), batch)
-    return np.array([sum(len(part) * part.max() for part in _parts(lengths_B[start : start + batch], micro)) for start in starts])
+    steps = _parts(lengths_B, batch)
+    return np.array([sum(len(part) * part.max() for part in _parts(step, micro)) for step in steps])
 
 
 def _parts(rows: np.ndarray, size: int) -> list[np.ndarray]:
