@@ -39,7 +39,7 @@ def check_keys(config: Any, *, encoder_decoder: bool) -> None:
         key, fields = f"data.{name}", type(config.data).model_fields
         if name not in fields or not config.given(key) or getattr(config.data, name) == fields[name].default:
             continue  # a saved config.yaml names every key
-        raise Refused(f"{key} does not fit this model", where=config.origin(key), expected=why, do="Leave it out.")
+        raise Refused(f"{key} does not fit this model: {why}", where=config.origin(key), do="Leave it out.")
 
 
 def check_template(source: Source, preparation: Any, *, adding: bool) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from alignment.sources import Source, hub_file
+from data_recipes.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ CAUSAL = Task("causal", "CAUSAL_LM", "AutoModelForCausalLM")
 SEQ2SEQ = Task("seq2seq", "SEQ_2_SEQ_LM", "AutoModelForSeq2SeqLM")
 SCORE = Task("score", "SEQ_CLS", "AutoModelForSequenceClassification")
 LANGUAGE = (CAUSAL.name, SEQ2SEQ.name)
+DECODER_ONLY = ("reward", "dpo", "ppo")  # stages whose TRL trainers know no encoder
 WORDS = {
     "causal": "a language model",
     "seq2seq": "an encoder-decoder language model",
@@ -105,3 +111,26 @@ def of_config(config: Any) -> Task:
 def language(config: Any) -> Task:
     """The kind of language model that an architecture is."""
     return SEQ2SEQ if getattr(config, "is_encoder_decoder", False) else CAUSAL
+
+
+def encoder_decoder(source: Source) -> bool:
+    """Whether a source is an encoder-decoder language model, by its files alone; a classifier of that shape is none."""
+    if entry := (source.manifest or {}).get("task"):
+        return entry["name"] == SEQ2SEQ.name
+    if source.is_adapter:
+        return source.adapter_config().get("task_type") == SEQ2SEQ.peft
+    file = hub_file(source, "config.json") if source.kind == "hub" else source.path / "config.json"
+    config = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    return bool(config.get("is_encoder_decoder")) and "Classification" not in " ".join(config.get("architectures") or [])
+
+
+def check_stage(stage: str, source: Source) -> None:
+    """Raises Refused for an encoder-decoder model in a stage that trains decoder-only ones."""
+    if stage in DECODER_ONLY and encoder_decoder(source):
+        raise Refused(
+            f"this is an encoder-decoder model, and align {stage} trains decoder-only ones",
+            where=source.text,
+            expected="a decoder-only model or run (Llama, Qwen, GPT-2 and their like)",
+            do="align sft tunes this model further, and align eval --references measures it; for preferences and rewards begin "
+            "from a decoder-only model.",
+        )

@@ -24,6 +24,7 @@ from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
 from alignment.rewards import named
 from alignment.runs import now, versions
+from alignment.tasks import encoder_decoder
 
 FORMAT = 1
 RESULT, SAMPLES = "result.json", "samples.jsonl"
@@ -167,7 +168,7 @@ def measure_policies(
     """Losses and scored answers of all arms; returns the result and, where there are answers, the samples."""
     from alignment.evaluate.policies import sample_rows
 
-    apart = [references.is_encoder_decoder(member) for arm in compared for member in arm.members]
+    apart = [encoder_decoder(member) for arm in compared for member in arm.members]
     beside = references.wanted(question.references, kind, apart)
     benched = open_judges(question)
     prompts = as_prompts(records) if scorers or benched or beside else []

@@ -36,16 +36,6 @@ def wanted(asked: bool | None, kind: str, apart: list[bool]) -> bool:
     return all(apart) and kind == "demonstrations" if asked is None else asked
 
 
-def is_encoder_decoder(source: Any) -> bool:
-    """By the manifest where it says so, since asking the model's config imports torch."""
-    task = (source.manifest or {}).get("task")
-    if task:
-        return task["name"] == "seq2seq"
-    from alignment.models import task_of
-
-    return task_of(source).name == "seq2seq"
-
-
 def texts_of(records: Sequence[Any]) -> list[str]:
     """The answers that demonstrations end with."""
     return [record.messages[-1].content for record in records]
