@@ -49,6 +49,7 @@ class Verdict:
 
     forward, backward: what it said with the first answer as A, and as B; None where that could not be read.
     longer: whether the winner is the longer answer, in characters; None where nobody won or both are as long.
+    detail: why the generator did not take the question, where it is that.
     """
 
     winner: str | None
@@ -56,6 +57,7 @@ class Verdict:
     forward: str | None
     backward: str | None
     longer: bool | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ def decide(case: Case, forward: Answer, backward: Answer) -> Verdict:
     """One verdict out of two."""
     said = read_verdict(forward), read_verdict(backward)
     if None in said:
-        lost, refused = (any(getattr(answer, what) for answer in (forward, backward)) for what in ("lost", "refused"))
-        return Verdict(None, "no-answer" if lost else "refused" if refused else "unreadable", *said)
+        detail = forward.refused or backward.refused
+        why = "no-answer" if forward.lost or backward.lost else "refused" if detail else "unreadable"
+        return Verdict(None, why, *said, detail=detail)
     if said[0] != SWAPPED[said[1]]:
         return Verdict(None, "order-decides", *said)
     winner = WINNER[said[0]]

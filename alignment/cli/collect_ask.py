@@ -117,7 +117,7 @@ def add_command(file: str, items: str, name: str, annotators: str, dry_run: bool
             ui.warn(f"each item is for {plan.overlap} people and the list has {people}: align collect invite {file} NAME")
         done = {} if dry_run else store.add_list(plan)
     if done:
-        ui.say(f"{done['added']} items added to {name}, {done['known']} were there already")
+        ui.say(f"added to {name}: {done['added']}; there already: {done['known']}")
     return {"file": file, "asked": asked, **reading, **done, "state": "dry-run" if dry_run else "added"}
 
 

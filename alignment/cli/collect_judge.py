@@ -66,6 +66,8 @@ def _judge(store: Any, generator: Any, name: str, log: Path, limit: int | None, 
 
     counts = judge_items(store, who, remembered, most=limit,
                          progress=lambda done: ui.say(f"{done} items judged") if done % 25 == 0 else None)
+    if refused := [verdict.detail for verdict in verdicts if verdict.detail]:
+        ui.warn(f"the judge did not take {len(refused)} of the questions: {refused[0]}")
     return {"judge": name, "generator": generator.identity, "guidelines": store.guidelines().version, "items": counts,
             "questions": asker.account(), "about": summary(verdicts)}
 

@@ -32,7 +32,8 @@ def test_a_verdict_is_the_last_line_and_the_only_one(text, verdict):
 def test_a_cut_or_lost_answer_is_no_verdict():
     assert read_verdict(Answer("[[A]]", stopped=False)) is None
     assert decide(CASE, Answer("[[A]]"), Answer(lost="status 500")).why == "no-answer"
-    assert decide(CASE, Answer(refused="too long"), Answer("[[A]]")).why == "refused"
+    refused = decide(CASE, Answer(refused="too long"), Answer("[[A]]"))
+    assert refused.why == "refused" and refused.detail == "too long"
     assert decide(CASE, Answer("[[A]]"), Answer("hm")).why == "unreadable"
 
 
