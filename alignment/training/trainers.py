@@ -6,6 +6,8 @@ for each that fails first when one of them moves.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,20 @@ class RowCollator:
         return batch
 
 
+@contextmanager
+def unrounded(model: torch.nn.Module) -> Iterator[None]:
+    """Keeps trained weights as they are while TRL makes its trainer.
+
+    On a quantised base TRL rounds them to bfloat16, where AdamW's small updates vanish, where a parent's adapter is no longer
+    itself, and from which a resume differs: PEFT loads a checkpoint's adapter in float32.
+    """
+    before = [(parameter, parameter.data) for parameter in model.parameters() if parameter.requires_grad]
+    yield
+    for parameter, data in before:
+        if parameter.dtype != data.dtype:
+            parameter.data = data.to(parameter.device)
+
+
 class Seams:
     """Mixed into TRL's trainers: our order of rows, row numbers per step, no telemetry, no files of TRL's own."""
 
@@ -43,7 +59,8 @@ class Seams:
 
     def __init__(self, *args, beside: dict[str, Any] | None = None, **kwargs) -> None:
         """beside: other held-out rows by name, whose loss each evaluation measures too, as `eval_NAME_loss`."""
-        super().__init__(*args, **kwargs)
+        with unrounded(kwargs["model"]):
+            super().__init__(*args, **kwargs)
         self.beside, self.turning, self.units = beside or {}, Turning(), []
         self.data_collator = RowCollator(self.data_collator)
         self.step_rows: list = []
