@@ -79,7 +79,8 @@ def refusals(rows: Sequence[Row], context: Context) -> Finding:
     figures = [Figure(f"of the {_plural(name)}", wilson(sum(one == name for _, one, _ in found), _count(rows, name)))
                for name in names]
     return counted("refusals", "Stock refusals", "Answers that begin with a stock refusal or speak of themselves as a model.",
-                   places, max(len(rows), 1), level=LOOK, figures=tuple(figures))
+                   places, max(len(rows), 1), level=LOOK, figures=tuple(figures),
+                   mend="filter: {without: [FILE]}, with the same list" if "refusal" in context.words else "")
 
 
 def refusal_pattern(context: Context) -> re.Pattern:

@@ -16,7 +16,7 @@ def _needs(rows: Sequence[Row], context: Context) -> str:
     return "" if any(style.taught(row.record) for row in rows) else "rows with answers"
 
 
-@check("style-guide", "The style guide", "Answers", needs=_needs, mend="style: guide",
+@check("style-guide", "The style guide", "Answers", needs=_needs, mend="style: {guide: [FILE]}",
        why="A model answers as its rows do: what breaks the guide here will break it in use.")
 def style_guide(rows: Sequence[Row], context: Context) -> Finding:
     """Rows whose trained answer (of a pair the chosen one) breaks a rule, and pairs whose rejected answer keeps more."""

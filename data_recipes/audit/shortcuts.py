@@ -71,7 +71,7 @@ def answer_classifier(rows: Sequence[Row], context: Context) -> Finding:
 
 
 @check("style", "Layout and manner", SECTION, needs=needs_judged,
-       mend="style: {guide: FILE}; rewrite both answers in one layout",
+       mend="style: {guide: [FILE]}; rewrite both answers in one layout",
        why="Judges prefer lists and bold; a policy then writes lists and bold (arXiv:2409.11704).")
 def style(rows: Sequence[Row], context: Context) -> Finding:
     """For each count of a feature: how often the answer that has more of it is the better one."""

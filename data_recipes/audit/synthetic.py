@@ -23,7 +23,7 @@ def _needs(rows: Sequence[Row], context: Context) -> str:
     return "" if enough else f"{LEAST} rows with a column `synthetic`, and as many without"
 
 
-@check("diversity", "Synthetic rows beside the others", "Answers", needs=_needs, mend="mix: synthetic: max_share",
+@check("diversity", "Synthetic rows beside the others", "Answers", needs=_needs, mend="mix: {synthetic: {max_share: 0.3}}",
        why="Rows of one generator repeat its habits; a model trained on many of them says less.")
 def diversity(rows: Sequence[Row], context: Context) -> Finding:
     """distinct-n and self-BLEU of both sides on draws of equal size; marked where the draws of the two lie apart."""

@@ -14,7 +14,7 @@ from data_recipes.audit.run import audit
 from data_recipes.building.steps import STEPS
 from tests.data_recipes.audit import worlds
 
-STEP = re.compile(r"\b(\w+): (\{[^{}]*(?:\[[^\]]*\])?[^{}]*\})")
+STEP = re.compile(r"\b(\w+): (\{(?:[^{}]|\{[^{}]*\})*\})")
 
 
 @pytest.mark.parametrize("name", CHECKS)
