@@ -4,6 +4,7 @@
 # DATA holds prompts-1.jsonl, prompts-2.jsonl, ... (fresh prompts of each round) and prompts.jsonl (held-out prompts).
 # The page is served until Ctrl-C; the round then goes on with the votes that are there. Without people, on the toy world:
 #   ANSWER='python -m data_recipes.toy.people' MODEL=quickstart/runs/sft DATA=toy bash configs/pipelines/collect-loop.sh
+# How accurate the reward model gets with so many votes, random beside chosen ones: benchmarks/active_choice.py draws it.
 # STAGE_OPTIONS goes to both training stages, e.g. "--max-steps 40 --batch-size 16".
 set -euo pipefail
 
