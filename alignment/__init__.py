@@ -8,7 +8,8 @@ before anything imports torch, because OpenMP reads its settings once.
 
 import importlib
 import os
-import sys
+
+from alignment.registering import register_with_peft
 
 # Threads that spin beside a busy neighbour cost 1.5 to 90 times the time; libgomp reads this when torch loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -42,5 +43,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
 
 
-if "peft" in sys.modules:  # PEFT was imported first: it knows bottleneck adapters from here on. Otherwise that import says it.
-    importlib.import_module("alignment.bottleneck")
+register_with_peft()

@@ -1,7 +1,6 @@
 """Bottleneck adapters, a kind that PEFT has not: importing this module registers it, and PEFT then makes, saves and loads it.
 
-    import peft, alignment             in this order, or, in any order:
-    import alignment.bottleneck        peft.PeftModel.from_pretrained(base, "runs/sft") knows the kind from here on
+    import alignment                   peft.PeftModel.from_pretrained(base, "runs/sft") knows the kind from here on
 
 A small network behind a sub-layer, with a connection around it (Houlsby et al. 2019, arXiv 1902.00751, section 2.1):
 

@@ -257,7 +257,17 @@ def test_pefts_own_enum_is_closed_still():
     assert "BOTTLENECK" not in list(PeftType)
 
 
-def test_importing_peft_and_then_the_suite_is_all_that_a_user_types(tmp_path):
+@pytest.mark.parametrize("first", [
+    "import peft, alignment",
+    "import alignment, importlib.util; importlib.util.find_spec('peft'); import peft",
+])  # fmt: skip
+def test_importing_the_suite_is_all_that_a_user_types(first, tmp_path):
+    """Before or after PEFT, and where somebody only asked whether PEFT is there."""
     moved(wrapped()).save_pretrained(tmp_path)
-    code = f"import peft, alignment; print(peft.PeftConfig.from_pretrained({str(tmp_path)!r}).bottleneck_size)"
+    code = f"{first}; print(peft.PeftConfig.from_pretrained({str(tmp_path)!r}).bottleneck_size)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "4\n"
+
+
+def test_importing_the_suite_loads_nothing():
+    code = "import sys, alignment; sys.exit(any(name in sys.modules for name in ('peft', 'torch', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
