@@ -1,17 +1,19 @@
-"""Equal and near-equal texts among millions: the in-memory answers of `near.py`, with the index on the disk.
+"""Equal and near-equal texts among millions, as `near.py` tells them, with the index on the disk.
 
 A million texts have 42 million bands; a dictionary of them takes gigabytes. Here the bands of each number lie in a file of
 their own, which is sorted alone: texts that stand in one run of equal keys are candidates, and every pair that counts was
-compared by its true shingles. `leaders` gives what `near.assign` gives, `linked` the groups that `near.near_pairs` links.
-Both look at no more than MOST candidates of a text, those that share the most bands with it; that changes something only
-in a family of thousands of texts from one template.
+compared by its true shingles. In `leaders` each text joins the earlier one that it resembles most; `linked` links all near
+pairs. Both look at no more than MOST candidates of a text, those that share the most bands with it; that changes something
+only in a family of thousands of texts from one template.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -55,6 +57,32 @@ class Prepared:
         for path in sorted(self.folder.iterdir()):
             path.unlink()
         self.folder.rmdir()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """members: positions of the texts, the first of them the one that the others resemble. similarities: to it, 1.0 first."""
+
+    members: tuple[int, ...]
+    similarities: tuple[float, ...]
+
+
+def clusters(texts: Iterable[str], threshold: float = near.THRESHOLD) -> list[Cluster]:
+    """Groups of near and equal texts, in the order of their first members; what compares them lies in a temporary folder.
+
+    Everybody in a group resembles its first: linking through members would chain a whole template family into one.
+    """
+    with tempfile.TemporaryDirectory() as folder, prepare_texts(texts, Path(folder) / "bands") as prepared:
+        leader, score = leaders(prepared, threshold)
+    members: dict[int, list[int]] = {}
+    for at, first in enumerate(leader.tolist()):
+        members.setdefault(first, []).append(at)
+    return [Cluster(tuple(found), tuple(score[found].tolist())) for found in members.values() if len(found) > 1]
+
+
+def prepare_texts(texts: Iterable[str], folder: Path) -> Prepared:
+    """As `prepare`, of the texts themselves."""
+    return prepare(((held, near.signature(held)) for held in map(near.shingles, texts)), folder)
 
 
 def prepare(texts: Iterable[tuple[np.ndarray, np.ndarray]], folder: Path) -> Prepared:

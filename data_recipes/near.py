@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from zlib import crc32
@@ -54,11 +52,6 @@ def signature(text_or_shingles: str | np.ndarray) -> np.ndarray:
     return _minhash(held).hashvalues
 
 
-def bands(signature_K: np.ndarray) -> list[bytes]:
-    """The keys under which a text is looked up, one a band: texts that share one are candidates."""
-    return [part.tobytes() for part in signature_K.reshape(BANDS, ROWS_PER_BAND)]
-
-
 def jaccard(one: np.ndarray, two: np.ndarray) -> float:
     """|A and B| / |A or B| of two sets of shingles."""
     both = len(np.intersect1d(one, two, assume_unique=True))
@@ -93,68 +86,19 @@ class Index:
 
     def add(self, key: Any, text: str) -> None:
         """Enters a text. Raises ValueError for a key that is there already."""
-        self._add(key, *_prepared(text))
-
-    def near(self, text: str) -> list[tuple[Any, float]]:
-        """Keys of the texts that are near, with their similarity; the nearest first, then in the order of entry."""
-        return self._near(*_prepared(text))
-
-    def near_or_add(self, key: Any, text: str) -> list[tuple[Any, float]]:
-        """`near`; where nothing is near, the text is entered under `key`."""
-        prepared = _prepared(text)
-        found = self._near(*prepared)
-        if not found:
-            self._add(key, *prepared)
-        return found
-
-    def _add(self, key: Any, held: np.ndarray, minhash: Any) -> None:
+        held, minhash = _prepared(text)
         self._lsh.insert(key, minhash)
         self._held[key] = len(self._held), held
 
-    def _near(self, held: np.ndarray, minhash: Any) -> list[tuple[Any, float]]:
+    def near(self, text: str) -> list[tuple[Any, float]]:
+        """Keys of the texts that are near, with their similarity; the nearest first, then in the order of entry."""
+        held, minhash = _prepared(text)
         scored = []
         for key in self._lsh.query(minhash):
             number, other = self._held[key]
             if score := similar(held, other, self.threshold):
                 scored.append((-score, number, key))
         return [(key, -score) for score, _, key in sorted(scored, key=lambda found: found[:2])]
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """members: positions of the texts, the first of them the one that the others resemble. similarities: to it, 1.0 first."""
-
-    members: tuple[int, ...]
-    similarities: tuple[float, ...]
-
-
-def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[Cluster]:
-    """Groups of near and equal texts, in the order of their first members.
-
-    Each text joins the earlier first member that it resembles most, so that everybody in a group resembles its first:
-    linking through members would chain a whole template family into one.
-    """
-    return [made for made in assign(texts, threshold) if len(made.members) > 1]
-
-
-def assign(texts: Iterable[str], threshold: float = THRESHOLD) -> list[Cluster]:
-    """As `clusters`, with the groups of one."""
-    index, by_text, found = Index(threshold), {}, {}
-    for at, text in enumerate(texts):
-        key = normal(text)
-        leader, score = by_text.get(key) or next(iter(index.near_or_add(at, text)), (at, 1.0))
-        by_text.setdefault(key, (leader, score))
-        found.setdefault(leader, []).append((at, score))
-    return [Cluster(*map(tuple, zip(*members, strict=True))) for members in found.values()]
-
-
-def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> Iterator[tuple[int, int, float]]:
-    """Every pair (earlier, later, similarity) of near texts; what a leak-proof split links."""
-    index = Index(threshold)
-    for at, text in enumerate(texts):
-        for other, score in index.near(text):
-            yield other, at, score
-        index.add(at, text)
 
 
 @lru_cache(maxsize=1)

@@ -101,11 +101,9 @@ def _leaders(keys: _Keys) -> list[str]:
 def _near_prompts(texts: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Pairs of keys whose prompts are linked, directly or over others; what compares them lies in a temporary folder."""
     from data_recipes import dedup
-    from data_recipes.near import shingles, signature
 
     keys = list(texts)
-    compared = ((held, signature(held)) for held in map(shingles, texts.values()))
-    with tempfile.TemporaryDirectory() as folder, dedup.prepare(compared, Path(folder) / "bands") as prepared:
+    with tempfile.TemporaryDirectory() as folder, dedup.prepare_texts(texts.values(), Path(folder) / "bands") as prepared:
         for at, first in enumerate(dedup.linked(prepared).tolist()):
             yield keys[at], keys[first]
 

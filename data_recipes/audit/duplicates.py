@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable, Iterator, Sequence
 
-from data_recipes import near
+from data_recipes import dedup, near
 from data_recipes.audit.excerpts import place
 from data_recipes.audit.model import FACT, LOOK, Context, Finding, Row, counted
 from data_recipes.audit.registry import any_rows, check
@@ -61,7 +61,7 @@ def near_duplicates(rows: Sequence[Row], context: Context) -> Finding:
     """Rows that resemble an earlier one in prompt and answers, by word pairs; exact copies are not named again."""
     once = list({content_key(row): row for row in reversed(rows)}.values())[::-1]
     places, clusters = [], 0
-    for cluster in near.clusters([_whole(row) for row in once], context.threshold):
+    for cluster in dedup.clusters(map(_whole, once), context.threshold):
         leader = once[cluster.members[0]]
         alike = [(once[at], score) for at, score in zip(cluster.members[1:], cluster.similarities[1:], strict=True)
                  if _same_answers(leader, once[at])]

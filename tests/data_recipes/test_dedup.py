@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_recipes import dedup, near
-from data_recipes.dedup import Groups, leaders, linked, prepare
+from data_recipes.dedup import Groups, leaders, linked, prepare_texts
 
 
 def texts(seed: int, families: int = 12, members: int = 6) -> list[str]:
@@ -27,9 +27,31 @@ def texts(seed: int, families: int = 12, members: int = 6) -> list[str]:
     return made
 
 
+def assigned(given: list[str]) -> list[dedup.Cluster]:
+    """What `clusters` has to give, with the groups of one, by an index in memory: datasketch's, whose bands are the same."""
+    index, by_text, found = near.Index(), {}, {}
+    for at, text in enumerate(given):
+        key = near.normal(text)
+        if key not in by_text:
+            by_text[key] = next(iter(index.near(text)), (at, 1.0))
+            if by_text[key][0] == at:
+                index.add(at, text)
+        leader, score = by_text[key]
+        found.setdefault(leader, []).append((at, score))
+    return [dedup.Cluster(*map(tuple, zip(*members, strict=True))) for members in found.values()]
+
+
+def near_pairs(given: list[str]) -> list[tuple[int, int]]:
+    """Every pair (earlier, later) of near texts."""
+    index, found = near.Index(), []
+    for at, text in enumerate(given):
+        found += [(other, at) for other, _ in index.near(text)]
+        index.add(at, text)
+    return found
+
+
 def on_disk(given: list[str], folder):
-    sketches = [near.shingles(text) for text in given]
-    return prepare(((one, near.signature(one)) for one in sketches), folder)
+    return prepare_texts(given, folder)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -38,11 +60,13 @@ def test_leaders_and_links_are_those_of_memory(seed, tmp_path, monkeypatch):
     given = texts(seed)
     with on_disk(given, tmp_path / "one") as held:
         found, score = leaders(held)
-    for cluster in near.assign(given):
+    for cluster in assigned(given):
         for member, similarity in zip(cluster.members, cluster.similarities, strict=True):
             assert found[member] == cluster.members[0] and score[member] == pytest.approx(similarity)
+    wanted, made = [one for one in assigned(given) if len(one.members) > 1], dedup.clusters(given)
+    assert [one.members for one in made] == [one.members for one in wanted]
     groups = Groups(len(given))
-    for one, other, _ in near.near_pairs(given):
+    for one, other in near_pairs(given):
         groups.join(one, other)
     with on_disk(given, tmp_path / "two") as held:
         assert linked(held).tolist() == groups.first().tolist()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_recipes import near
+from data_recipes.dedup import clusters
 
 LONG = ("The order left our warehouse on Monday and the carrier says that it will reach you before the end of the week; "
         "if it does not, write to us again with the number on your receipt and we send another one without any charge")
@@ -64,12 +65,6 @@ def test_signatures_are_equal_in_every_process_and_estimate_the_measure():
     assert share == pytest.approx(near.jaccard(near.shingles(LONG), near.shingles(changed)), abs=0.15)
 
 
-def test_bands_are_shared_by_near_texts_only():
-    texts = LONG, edited(LONG, 0.1), "short and other words"
-    one, two, far = (set(enumerate(near.bands(near.signature(text)))) for text in texts)
-    assert one & two and not one & far
-
-
 def test_the_index_gives_the_nearest_first_and_only_true_ones():
     index = near.Index()
     held = {"far": "nothing of the sort is said here at all", "two": LONG.replace("Monday and", "Friday but"), "same": LONG}
@@ -81,12 +76,6 @@ def test_the_index_gives_the_nearest_first_and_only_true_ones():
 
 def test_groups_resemble_their_first_member():
     texts = [LONG, "quite another text", edited(LONG, 0.05), "Quite another TEXT!", "a third one", LONG.upper()]
-    groups = near.clusters(texts)
+    groups = clusters(texts)
     assert [group.members for group in groups] == [(0, 2, 5), (1, 3)]
     assert groups[0].similarities[0] == groups[0].similarities[2] == 1.0
-    assert sorted(member for group in near.assign(texts) for member in group.members) == list(range(6))
-
-
-def test_near_pairs_name_every_pair():
-    pairs = list(near.near_pairs([LONG, edited(LONG, 0.04, 1), "another", edited(LONG, 0.04, 2)]))
-    assert {(one, two) for one, two, _ in pairs} == {(0, 1), (0, 3), (1, 3)}

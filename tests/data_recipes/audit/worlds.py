@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_recipes import near
+from data_recipes import dedup
 from data_recipes.audit import inputs
 from data_recipes.audit.model import Context, Finding
 from data_recipes.audit.run import audit
@@ -69,7 +69,7 @@ def damaged(folder: Path, rows: list[dict], evaluation: list[str], positions: Se
     write(paths[2], [{"prompt": text} for text in evaluation])
     before = {name: lines_of(paths[0], found) | _held(paths[1], found) for name, found in findings(*paths, only).items()}
     tainted = {line for name, lines in before.items() for line in lines if isinstance(line, int)}
-    tainted |= {member for group in near.clusters([question(row) for row in rows]) for member in group.members}
+    tainted |= {member for group in dedup.clusters([question(row) for row in rows]) for member in group.members}
     for line in {line.removeprefix("held ") for lines in before.values() for line in lines if isinstance(line, str)}:
         held_out[int(line)]["used"] = True
     free = [at for at, row in enumerate(rows) if at not in tainted and _simple(row)]
