@@ -55,12 +55,24 @@ align eval runs/t5 --data summaries_heldout.jsonl --references
 align eval runs/sft runs/dpo --base --data prompts.jsonl --reward runs/reward --reward my_rules:polite
 align eval runs/sft runs/dpo runs/ppo --data prompts.jsonl --reward runs/reward --kl-from runs/sft
 align eval runs/sft runs/dpo --data prompts.jsonl --judge "http://127.0.0.1:8000/v1#Qwen/Qwen3-8B" --output eval
+align eval runs/sft --retain general.jsonl --memorised
 align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.jsonl --reward my_rules:right
 """,
 )
 @click.argument("models", metavar="RUN...", nargs=-1, required=True)
 @click.option(
-    "--data", metavar="FILE|HUB", multiple=True, required=True, help="Held-out rows; may be given several times."
+    "--data", metavar="FILE|HUB", multiple=True, help="Held-out rows; may be given several times."
+)
+@click.option(
+    "--retain", metavar="FILE|HUB", multiple=True,
+    help="General rows: measure what was forgotten on them since the parent or base.",
+)
+@click.option(
+    "--memorised", metavar="[FILE]", is_flag=False, flag_value="own",
+    help="Measure which training rows come word for word; by default those of the run. Write it last, or with a FILE.",
+)
+@click.option(
+    "--span", default="16,32", metavar="GIVEN,VERBATIM", help="Tokens of an answer for --memorised. [16,32]"
 )
 @click.option(
     "--reward", "rewards", metavar="RUN|MODULE:FUNCTION", multiple=True, help="What scores answers; may be repeated."
@@ -98,13 +110,15 @@ def eval_command(**options: Any) -> dict[str, Any]:
     Policies are measured on demonstrations (loss, perplexity; with --references ROUGE, BLEU and exact match of their
     answers), and on prompts where a --reward scores their answers: means, win rates over the first RUN, the same at
     equal length; a --judge gives win rates too. RUN,RUN,... are seeds of one run and make one row with a spread;
-    NAME=RUN gives it a name.
+    NAME=RUN gives it a name. --retain shows what was forgotten on general rows, --memorised what was learned by heart.
     """
     from alignment import preflight
     from alignment.evaluate.evaluation import evaluate
 
-    for source in options["data"]:
-        preflight.check_data(source, "--data")
+    for flag in ("--data", "--retain"):
+        for source in options[flag.removeprefix("--")]:
+            preflight.check_data(source, flag)
+    check_asked(options)
     ui = make_ui(options["as_json"])
     result = evaluate(question(options), ui)
     if not options["as_json"]:
@@ -112,6 +126,17 @@ def eval_command(**options: Any) -> dict[str, Any]:
 
         print_result(result)
     return result
+
+
+def check_asked(options: dict[str, Any]) -> None:
+    """Raises Refused where nothing is to be measured, or the span is none."""
+    from data_recipes.errors import Refused
+
+    if not (options["data"] or options["retain"] or options["memorised"]):
+        raise Refused("there is nothing to measure", where="align eval", expected="--data, --retain or --memorised")
+    parts = options["span"].split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise Refused(f"{options['span']!r} is no span", where="--span", expected="two whole numbers, such as 16,32")
 
 
 def question(options: dict[str, Any]) -> Any:
@@ -123,11 +148,12 @@ def question(options: dict[str, Any]) -> Any:
     same = {
         key: options[key]
         for key in ("models", "data", "rewards", "judges", "base", "samples", "batch_size", "limit", "kind", "max_rejected",
-                    "kl_from", "references")
+                    "kl_from", "references", "retain", "memorised")
     }
     decoding = Decoding(*(options[key] for key in ("max_new_tokens", "temperature", "top_p", "top_k", "seed")))
     output = Path(options["output"]).expanduser() if options["output"] else None
-    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=loading(options),
+    span = tuple(int(part) for part in options["span"].split(","))
+    return Question(**same, format=options["row_format"], decoding=decoding, output=output, how=loading(options), span=span,
                     endpoint=Settings(key_env=options["key_env"]))
 
 

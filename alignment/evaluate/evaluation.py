@@ -19,7 +19,7 @@ from data_recipes.files import write_json, write_jsonl
 
 from alignment.decoding import Decoding
 from alignment.evaluate import arms as lineup
-from alignment.evaluate import evidence, references
+from alignment.evaluate import evidence, fit, references
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
 from alignment.rewards import named
@@ -40,6 +40,8 @@ class Question:
     None.
     kl_from: the model from which each arm's distance is measured. references: whether answers are compared with the rows'
     own; found out where None.
+    retain: general rows on which forgetting is measured. memorised: rows of which it is measured whether they were learned
+    by heart, with `span` tokens given and expected.
     how: `models.Loading` arguments. judges: generators that compare answers pairwise; endpoint: how those behind HTTP are
     asked.
     """
@@ -61,6 +63,9 @@ class Question:
     endpoint: Settings = field(default_factory=Settings)
     kl_from: str | None = None
     references: bool | None = None
+    retain: tuple[str, ...] = ()
+    memorised: str | None = None
+    span: tuple[int, int] = (16, 32)
 
     def __post_init__(self) -> None:
         self.decoding.check_samples(self.samples)
@@ -74,6 +79,18 @@ def evaluate(question: Question, ui: Any) -> dict:
         Failed: a score or a loss that is not finite, a rule that raises.
     """
     compared = lineup.parse(question.models, base=question.base, base_at=question.how.get("base"))
+    result, samples = measure_data(question, compared, ui) if question.data else (fit.bare(compared), None)
+    fit.add(question, compared, result, ui)
+    result = {"format": FORMAT, "created": now(), "versions": versions(), "seed": question.decoding.seed, **result}
+    for warning in result["warnings"]:
+        ui.warn(warning)
+    if question.output is not None:
+        write_result(question.output, result, samples)
+    return result
+
+
+def measure_data(question: Question, compared: list[Arm], ui: Any) -> tuple[dict, list[dict] | None]:
+    """What is measured on the rows of `--data`: the result's part, and for policies the answers."""
     scorers = {text: named(text, base=question.how.get("base")).source for text in question.rewards}
     if question.kl_from:
         lineup.finished(lineup.resolve(question.kl_from))
@@ -82,24 +99,14 @@ def evaluate(question: Question, ui: Any) -> dict:
         question.data, kind, format=question.format, max_rejected=question.max_rejected, limit=question.limit
     )
     head = {
-        "format": FORMAT,
-        "created": now(),
-        "versions": versions(),
         "kind": kind,
-        "seed": question.decoding.seed,
         "data": {"sources": rows.ledger.sources, "rows": len(rows.records), "totals": rows.ledger.totals()},
     }
     ui.say(f"{len(rows.records)} {kind} from {', '.join(question.data)}; intervals are at 95 %")
     if kind == "comparisons":
-        result, samples = {**head, **measure_rewards(question, compared, rows.records, ui)}, None
-    else:
-        body, samples = measure_policies(question, compared, scorers, kind, rows.records, ui)
-        result = {**head, **body}
-    for warning in result["warnings"]:
-        ui.warn(warning)
-    if question.output is not None:
-        write_result(question.output, result, samples)
-    return result
+        return {**head, **measure_rewards(question, compared, rows.records, ui)}, None
+    body, samples = measure_policies(question, compared, scorers, kind, rows.records, ui)
+    return {**head, **body}, samples
 
 
 def write_result(output: Path, result: dict, samples: list[dict] | None) -> None:

@@ -12,7 +12,7 @@ from data_recipes.errors import Refused
 from data_recipes.files import write_bytes, write_text
 
 from alignment import adapters
-from alignment.evaluate import show
+from alignment.evaluate import retained, show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
 from alignment.fitting import Z
@@ -254,12 +254,12 @@ def panels(result: dict) -> list[dict]:
         return [
             {"title": "Reward model: right on held-out pairs", "bars": bars, "percent": True, "level": (0.5, "chance")}
         ]
-    made = []
+    made = [retained.panel(result["retained"])] if "retained" in result else []
     for reward in result.get("rewards", []):
         made += reward_panels(result, reward)
     for judge in result.get("judges", []):
         made += judge_panels(result, judge)
-    if made or "held_out" not in result["arms"][0]:
+    if "rewards" in result or "judges" in result or "held_out" not in result["arms"][0]:
         return made
     bars = [
         _bar(
@@ -272,7 +272,7 @@ def panels(result: dict) -> list[dict]:
         )
         for arm in result["arms"]
     ]
-    return [{"title": "Held-out loss per token", "bars": bars, "percent": False}]
+    return [{"title": "Held-out loss per token", "bars": bars, "percent": False}, *made]
 
 
 def reward_panels(result: dict, reward: dict) -> list[dict]:

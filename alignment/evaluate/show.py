@@ -10,6 +10,8 @@ Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, header, row
 
 def tables(result: dict) -> list[Table]:
     """The tables of a result document, in the order in which they are printed."""
+    from alignment.evaluate import fit
+
     if result["task"] == "rewards":
         return [cards_table(result), slices_table(result)]
     made = [loss_table(result)] if "held_out" in result["arms"][0] else []
@@ -20,7 +22,7 @@ def tables(result: dict) -> list[Table]:
         made += [judge_table(result, judge) for judge in result.get("judges", [])] + [manners_table(result)]
     if "plane" in result["arms"][0]:
         made.append(plane_table(result))
-    return made
+    return made + fit.tables(result)
 
 
 def short_names(result: dict) -> dict[str, str]:
@@ -218,6 +220,8 @@ def seeds(spread: dict | None, digits: int) -> str:
 
 def notes(result: dict) -> list[str]:
     """What stands below the tables: decoding, seeds, overlap, and the question mark's meaning."""
+    from alignment.evaluate import fit
+
     said = []
     if "decoding" in result:
         decoding = result["decoding"]
@@ -241,7 +245,7 @@ def notes(result: dict) -> list[str]:
         for name, found in result["overlap"].items()
     ]
     said += [judge_note(judge) for judge in result.get("judges", [])]
-    return [*said, f"Rows whose prompt was trained on: {'; '.join(seen)}."]
+    return [*said, *([f"Rows whose prompt was trained on: {'; '.join(seen)}."] if seen else []), *fit.notes(result)]
 
 
 def print_result(result: dict, file: Any = None) -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data_recipes.intervals import bootstrap, bootstrap_mean, bootstrap_ratio, mean_or_share, paired_difference, wilson
+from data_recipes.intervals import (
+    bootstrap,
+    bootstrap_mean,
+    bootstrap_ratio,
+    mean_or_share,
+    paired_difference,
+    share_difference,
+    wilson,
+)
 
 VALUES = np.random.default_rng(1).normal(size=200)
 
@@ -108,3 +116,22 @@ def test_not_finite_is_refused():
         bootstrap_mean([1.0, float("nan")])
     with pytest.raises(ValueError):
         bootstrap_mean([])
+
+
+def test_newcombes_own_example_of_two_shares():
+    found = share_difference(wilson(56, 70), wilson(48, 80))  # Newcombe 1998, table II, method 10
+    assert found.value == pytest.approx(0.2) and (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_equal_shares_differ_by_nothing_and_the_order_turns_the_sign():
+    same = share_difference(wilson(10, 40), wilson(10, 40))
+    assert same.value == 0 and same.low == pytest.approx(-same.high)
+    one, other = share_difference(wilson(3, 20), wilson(9, 30)), share_difference(wilson(9, 30), wilson(3, 20))
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+def test_the_difference_of_shares_covers_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    ours, theirs = random.binomial(40, 0.3, 2000), random.binomial(60, 0.1, 2000)
+    found = [share_difference(wilson(int(a), 40), wilson(int(b), 60)) for a, b in zip(ours, theirs, strict=True)]
+    assert 0.93 < np.mean([interval.low <= 0.2 <= interval.high for interval in found]) < 0.975
