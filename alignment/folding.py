@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_recipes.errors import Failed, Refused
 
+from alignment.labelling.heads import KEPT, kept_in_config
 from alignment.models import Loaded, compare, load_config, load_run, outputs
 from alignment.sources import Source, base_of
 from alignment.tasks import Task
@@ -89,9 +90,13 @@ def weights_dtype(model: torch.nn.Module) -> torch.dtype:
 
 
 def probe_rows(loaded: Loaded) -> list[list[int]]:
-    """Six rows: three questions in the run's own template and three of random tokens, cut to the model's context."""
-    renderer = loaded.renderer()
-    rows = [renderer.prompt([{"role": "user", "content": text}]) for text in QUESTIONS]
+    """Six rows: three questions in the run's own template (a classifier's as plain text) and three of random tokens, cut to
+    the model's context."""
+    if loaded.task.has_labels:
+        rows = [loaded.tokenizer(text)["input_ids"] for text in QUESTIONS]
+    else:
+        renderer = loaded.renderer()
+        rows = [renderer.prompt([{"role": "user", "content": text}]) for text in QUESTIONS]
     draw = torch.Generator().manual_seed(0)
     special = set(loaded.tokenizer.all_special_ids)
     words = torch.tensor([token for token in range(len(loaded.tokenizer)) if token not in special])
@@ -132,6 +137,8 @@ def save(merged: torch.nn.Module, loaded: Loaded, folder: Path) -> None:
     for name, parameter in merged.named_parameters():
         if not torch.isfinite(parameter).all():
             raise Failed(f"the merged weight '{name}' is not finite")
+    if found := (loaded.source.manifest or {}).get("classify"):
+        setattr(merged.config, KEPT, kept_in_config(found))
     merged.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
 

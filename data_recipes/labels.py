@@ -1,7 +1,7 @@
 """What labelled rows are asked for: one class, several, a number, or a class for each word; and a row's target.
 
     single      a name or whole number a row           target: the class's place
-    multi       a list of names, or one cell of them   target: the places of the classes that hold
+    multi       a list of names                        target: the places of the classes that hold
     regression  a number                               target: the number
     token       a list of words and of tags            target: a place a word
 """
@@ -30,14 +30,12 @@ class Problem:
 
     task: one of `TASKS`. names: the classes in the order of the model's outputs; empty for regression.
     scheme: of token labels, "BIO" for spans or "plain". indices: whether the rows say a class by its place in `names`.
-    separator: what parts the classes in one cell, else "".
     """
 
     task: str
     names: tuple[str, ...] = ()
     scheme: str = ""
     indices: bool = False
-    separator: str = ""
 
     @property
     def outputs(self) -> int:
@@ -64,28 +62,27 @@ class Example:
 
 
 def problem_of(records: Sequence[Labelled | Tagged], *, task: str = "auto", names: Sequence[str] = (),
-               separator: str = "", known: Sequence[str] = ()) -> Problem:
+               known: Sequence[str] = ()) -> Problem:
     """What these rows are asked for.
 
     Args:
         task: one of `TASKS`, or "auto" to tell it from the labels. names: the classes, where they are given.
-        separator: parts several classes in one cell. known: the classes of a parent; where the rows have the same ones, their
-            order is kept, so that its head fits.
+        known: the classes of a parent; where the rows have the same ones, their order is kept, so that its head fits.
 
     Raises:
         Refused: labels that are of no task or of several, one class alone, or tags that are of no scheme known here.
     """
-    task = _task(records, separator) if task == "auto" else task
+    task = _task(records) if task == "auto" else task
     if task == "regression":
         return Problem(task)
-    found = _found(records, task, separator)
+    found = _found(records, task)
     indices = bool(names) and not set(found) <= set(names) and _are_indices(found, len(names))
     chosen = tuple(names) or _ordered(found, known)
     _check_names(chosen, given=bool(names), task=task)
     scheme = ("BIO" if tagging.is_bio(chosen) else "plain") if task == "token" else ""
     if scheme == "BIO":
         _check_scheme(chosen)
-    return Problem(task, chosen, scheme, indices, separator)
+    return Problem(task, chosen, scheme, indices)
 
 
 def target_of(record: Labelled | Tagged, problem: Problem) -> Target:
@@ -99,7 +96,7 @@ def target_of(record: Labelled | Tagged, problem: Problem) -> Target:
         if problem.scheme == "BIO":
             tagging.check_bio([problem.names[place] for place in places])
         return places
-    classes = classes_of(record, problem.separator)
+    classes = classes_of(record)
     if problem.task == "multi":
         return tuple(sorted({_place(one, problem) for one in classes}))
     if len(classes) != 1:
@@ -126,23 +123,20 @@ def strata_of(examples: Sequence[Example], problem: Problem) -> list[str]:
     return [stratum_of(target, problem, counts, ()) for target in targets]
 
 
-def classes_of(record: Labelled, separator: str = "") -> list[str]:
+def classes_of(record: Labelled) -> list[str]:
     """The classes that a row names, as texts."""
-    label = record.label
-    if isinstance(label, str) and separator:
-        return [part.strip() for part in label.split(separator) if part.strip()]
-    return [_text(one) for one in (label if isinstance(label, tuple) else [label])]
+    return [_text(one) for one in (record.label if isinstance(record.label, tuple) else [record.label])]
 
 
 # ----------------------------------------------------------------------------------------------------------- what they are
 
 
-def _task(records: Sequence[Labelled | Tagged], separator: str) -> str:
+def _task(records: Sequence[Labelled | Tagged]) -> str:
     if all(isinstance(record, Tagged) for record in records):
         return "token"
     labels = [record.label for record in records]
     kinds = {type(label) for label in labels}
-    if separator or kinds == {tuple}:
+    if kinds == {tuple}:
         return "multi"
     if tuple in kinds:
         raise Refused("some rows have one label and some a list of labels", where=LABEL_KEY, expected="the same in all rows")
@@ -157,10 +151,10 @@ def _task(records: Sequence[Labelled | Tagged], separator: str) -> str:
     return "single"
 
 
-def _found(records: Sequence[Labelled | Tagged], task: str, separator: str) -> list[str]:
+def _found(records: Sequence[Labelled | Tagged], task: str) -> list[str]:
     if task == "token":
         return list({_text(tag): None for record in records for tag in record.tags})
-    return list({one: None for record in records for one in classes_of(record, separator)})
+    return list({one: None for record in records for one in classes_of(record)})
 
 
 def _ordered(found: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

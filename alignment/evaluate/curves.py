@@ -179,6 +179,21 @@ KINDS: dict[str, list[Kind]] = {
         ),
     ],
     "ppo": PPO,
+    "classify": [
+        Kind(
+            "Loss",
+            _BOTH_LOSSES,
+            "How surprised the model is by the labels (of numbers: the squared error, in units of their deviation). Where only "
+            "the training curve falls, the rows are being learned by heart.",
+            read_loss,
+        ),
+        Kind(
+            "Held-out figures",
+            {f"eval_{name}": name.replace("_", " ") for name in (
+                "accuracy", "macro_f1", "entity_f1", "auroc", "matthews", "pearson", "spearman", "r2")},
+            "Of the held-out rows, at each evaluation. The weights that were best by classify.metric are kept.",
+        ),
+    ],
 }
 COMMON = [
     Kind(

@@ -67,8 +67,10 @@ def read_result(file: Path) -> dict:
 def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
     """Writes RUN/private/report.html and returns its path. Answers are drawn greedily from held-out rows."""
     from alignment.evaluate.samples import gather
+    from alignment.labelling.page import of_classifier
 
     manifest = run.manifest
+    own = of_classifier(run) if run.stage == "classify" else {"measured": None, **gather(run, samples, how or {})}
     page = render(
         "page_run.jinja",
         title=run.path.name,
@@ -81,7 +83,7 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
         data_notes=data_notes(manifest),
         facts=table(facts(manifest)),
         config=yaml.safe_dump(manifest.get("config"), sort_keys=False, allow_unicode=True),
-        **gather(run, samples, how or {}),
+        **own,
     )
     write_text(run.private / REPORT, page)
     return run.private / REPORT

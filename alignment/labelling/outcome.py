@@ -12,8 +12,9 @@ from data_recipes.files import write_bytes, write_json
 from data_recipes.labels import Example, Problem
 
 from alignment.labelling.answering import answer_words, logits_of
+from alignment.labelling.heads import KEPT, kept_in_config
 from alignment.labelling.measures import Answered, measured, probabilities
-from alignment.labelling.rows import Encoded, target_text
+from alignment.labelling.rows import Encoded, first_row, target_text
 
 EVALUATION = "evaluation.json"  # in the run's private folder: it holds the text of rows
 WRONG = 20  # rows that are kept to be looked at
@@ -31,7 +32,7 @@ class Outcome:
         """Measures on the held-out rows; writes page parts and plots; returns what the manifest says of it."""
         problem, scale = self.made.problem, self.made.scale
         found = {**problem.as_dict(), "scale": list(scale), "columns": self.session.job.rows.columns,
-                 "separator": problem.separator, "max_length": self.made.encoder.limit, "temperature": 1.0}
+                 "max_length": self.made.encoder.limit, "temperature": 1.0}
         if self.made.held_out_examples:
             figures = self.measure(model)
             found["temperature"] = figures.get("calibration", {}).get("temperature", 1.0)
@@ -57,7 +58,7 @@ class Outcome:
         private = job.run.private
         if self.made.problem.task != "token":
             figures["wrong"] = worst(answered, examples, figures)
-        write_json(private / EVALUATION, {"problem": self.made.problem.as_dict(), **figures})
+        write_json(private / EVALUATION, {"problem": self.made.problem.as_dict(), "first": first_row(self.made), **figures})
         if "confusion" in figures and len(self.made.problem.names) <= MOST:
             write_bytes(private / "confusion.png", png(draw_confusion(figures["confusion"], self.made.problem.names)))
         if "calibration" in figures:
@@ -148,6 +149,5 @@ def _write_config(folder: Path, found: dict) -> None:
     if not file.is_file():
         return
     held = json.loads(file.read_text(encoding="utf-8"))
-    kept = {"temperature": found["temperature"], "scale": found["scale"], "scheme": found["scheme"]}
-    write_json(file, {**held, "align_classify": kept})
+    write_json(file, {**held, KEPT: kept_in_config(found)})
 

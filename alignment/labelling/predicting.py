@@ -105,9 +105,9 @@ def load_classifier(name: str, **how) -> Classifier:
 
 def _kept_in_config(loaded, task) -> dict:
     """What a model folder says of itself; one from elsewhere has no temperature."""
-    from alignment.labelling.heads import PROBLEMS
+    from alignment.labelling.heads import KEPT, PROBLEMS
 
-    held = getattr(loaded.model.config, "align_classify", None) or {}
+    held = getattr(loaded.model.config, KEPT, None) or {}
     names = {"single_label_classification": "single", **{problem: name for name, problem in PROBLEMS.items()}}
     kind = "token" if task.name == "tokens" else names[task.problem]
     scheme = ("BIO" if tagging.is_bio(task.labels) else "plain") if kind == "token" else ""

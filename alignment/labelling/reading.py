@@ -12,7 +12,7 @@ from data_recipes.formats.judged import LABELS, TEXTS
 from data_recipes.formats.tagged import TAGS, WORDS
 from data_recipes.labels import Example, Problem, problem_of, strata_of, target_of
 from data_recipes.ledger import Ledger
-from data_recipes.origins import resolve
+from data_recipes.origins import Origin, resolve
 from data_recipes.readers import Reading, first_rows, stream
 from data_recipes.records import BadRow, Labelled, Tagged
 from data_recipes.split import prompt_key
@@ -45,14 +45,15 @@ def read_labelled(config, private: Path | None, known: Sequence[str] = ()) -> La
     section, asked = config.data, config.classify
     kind, columns = tell_columns(section.train, asked)
     ledgers = {"train": Ledger(section.max_rejected)}
-    records = _records(section.train, kind, columns, section.format, ledgers["train"])
+    read = Source(kind, columns, section.format, asked.separator)
+    records = read.records(section.train, ledgers["train"])
     ledgers["train"].check(section.max_rejected, private)  # a file that cannot be read is named before its labels are
-    problem = problem_of(records, task=asked.task, names=asked.labels, separator=asked.separator or "", known=known)
+    problem = problem_of(records, task=asked.task, names=asked.labels, known=known)
     made = Maker(problem, asked.group)
     train, notes = made.examples(records, ledgers["train"]), []
     if section.validation:
         ledgers["validation"] = Ledger(section.max_rejected)
-        records = _records([section.validation], kind, columns, section.format, ledgers["validation"])
+        records = read.records([section.validation], ledgers["validation"])
         held_out = made.examples(records, ledgers["validation"])
         notes += overlap([one.record for one in train], [one.record for one in held_out])
     else:
@@ -119,8 +120,37 @@ class Maker:
         return str(record.extra[self.group])
 
 
-def _records(sources, kind: str, columns: dict, form: str, ledger: Ledger) -> list:
-    return list(stream(sources, kind, ledger, Reading(form, rename=renames(kind, columns))))
+@dataclass(frozen=True)
+class Source:
+    """How files are read as rows of one kind. separator: parts the classes of a row in one cell of a table."""
+
+    kind: str
+    columns: dict
+    format: str = "auto"
+    separator: str | None = None
+
+    def records(self, names: Sequence[str], ledger: Ledger) -> list:
+        """All records; bad rows go to the ledger."""
+        how = Reading(self.format, rename=renames(self.kind, self.columns))
+        origins = resolve(names)
+        if self.separator:
+            origins = [Cells(one.name, one.path, one.split, one.config, separator=self.separator) for one in origins]
+        return [record for origin in origins for record in stream(origin, self.kind, ledger, how)]
+
+
+@dataclass
+class Cells(Origin):
+    """Rows whose label is a list that was written into one cell; an empty cell is a row without a label."""
+
+    separator: str = ";"
+
+    def rows(self, columns: tuple[str, ...] = (), rename: dict[str, str] | None = None):
+        """The raw rows, their label taken apart."""
+        for where, row in super().rows(columns, rename):
+            key = next((key for key in LABELS if isinstance(row, dict) and isinstance(row.get(key), str)), None)
+            if key:
+                row = {**row, key: [part.strip() for part in row[key].split(self.separator) if part.strip()]}
+            yield where, row
 
 
 def _split(examples: list[Example], problem: Problem, share: float, seed: int) -> tuple[list[Example], list[Example]]:
