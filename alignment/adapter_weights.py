@@ -18,7 +18,7 @@ from data_recipes.errors import Failed, Refused
 from alignment import added_tokens, bottleneck  # noqa: F401  (PEFT knows bottlenecks by it)
 from alignment.adapters import HEAD, AdapterChoice, peft_config
 from alignment.adapters import describe as describe_config
-from alignment.tasks import CAUSAL, Task
+from alignment.tasks import CAUSAL, SEQ2SEQ, Task
 
 HEADS = ("score", "classifier")  # what transformers calls the scoring head of decoders, and of encoders
 
@@ -27,12 +27,41 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: Task, se
     """Wraps `model` with a fresh, trainable adapter named `default`, initialised from `seed`."""
     config = peft_config(choice, model.config.model_type)
     config.task_type = task.peft
+    if config.is_prompt_learning and task != SEQ2SEQ:
+        name_width(config, model.config)
+    if task == SEQ2SEQ:
+        fit_decoder(config, model.config)
     if task.has_head:
         config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
     if choice.tokens:
         config.trainable_token_indices = added_tokens.layers(model, choice.tokens)
     torch.manual_seed(seed)
     return _wrap(model, config)
+
+
+def name_width(config: PeftConfig, model_config) -> None:
+    """DistilBERT calls its width `dim` and its heads `n_heads`, where PEFT does not look; transformers knows the common names."""
+    if not {"hidden_size", "n_embd", "d_model"} & model_config.to_dict().keys():
+        config.token_dim = config.token_dim or model_config.hidden_size
+        config.num_attention_heads = config.num_attention_heads or model_config.num_attention_heads
+
+
+def fit_decoder(config: PeftConfig, model_config) -> None:
+    """Sizes of virtual tokens for an encoder-decoder model, where nobody gave them.
+
+    PEFT takes the first names that it finds: of T5 the encoder's layers, and the model's width for that of its heads, which
+    Flan-T5 small and large have in another number. Of a soft prompt, which only the encoder reads, it keeps two halves.
+    """
+    if config.peft_type == "PROMPT_TUNING":
+        config.num_transformer_submodules = config.num_transformer_submodules or 1
+    if config.peft_type != "PREFIX_TUNING":
+        return
+    decoder = model_config.get_text_config(decoder=True)
+    heads = decoder.num_attention_heads
+    each = getattr(model_config, "d_kv", None) or decoder.hidden_size // heads
+    config.num_layers = config.num_layers or getattr(model_config, "num_decoder_layers", None) or decoder.num_hidden_layers
+    config.num_attention_heads = config.num_attention_heads or heads
+    config.token_dim = config.token_dim or config.num_attention_heads * each
 
 
 def continued_adapter(

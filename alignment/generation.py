@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -232,6 +234,8 @@ def _batch(
             generation_config=settings,
             logits_processor=LogitsProcessorList(sampler),
             streamer=streamer,
+            # transformers makes as many layers of cache as the encoder has, and some T5s have a deeper decoder
+            **({"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())} if apart else {}),
         )
     begun = 1 if apart else ids_BT.shape[1]  # a decoder begins with its start token alone
     return [_completion(row, renderer) for row in made_BT[:, begun:].tolist()]

@@ -15,6 +15,7 @@ from data_recipes.errors import AlignError, Interrupted
 from data_recipes.files import sha256_file
 from data_recipes.ledger import write_rejected
 
+from alignment import tasks
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
 from alignment.identity import identity
@@ -113,6 +114,7 @@ def begin(
     with caught() as signals:
         source = resolve(config.model.path, revision=config.model.revision)
         parent = check_parent(source, stages=parents)
+        tasks.check_stage(stage, source)
         private, seed = None if dry_run else output / PRIVATE, split_seed(config)
         rows = read(config, source, private) if read else read_rows(config.data, kind, seed=seed, private=private)
         if getattr(config.data, "replay", None):
