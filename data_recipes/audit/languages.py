@@ -29,18 +29,18 @@ def languages(rows: Sequence[Row], context: Context) -> Iterator[Finding]:
     yield Finding("languages", "Languages", LOOK if places else FACT, f"{said}. Listed are texts in a language of fewer "
                   f"than {RARE:.0%} of them.", len(places), max(known, 1), "texts", places=tuple(places),
                   bars=(Bars("texts by language", tuple(counts.most_common(12))),))
-    yield _mismatch(rows)
+    yield _mismatch([(row, name, found) for row, name, found in told if row.prompt and row.answers])
 
 
-def _mismatch(rows: Sequence[Row]) -> Finding:
-    asked = [row for row in rows if row.prompt and row.answers]
+def _mismatch(answered: Sequence[tuple[Row, str, str]]) -> Finding:
+    """Of rows with a prompt, the name of each answer and the language it was told to be in."""
     places = []
-    for row in asked:
-        prompt = language(row.prompt)
-        places += [place(row, f"the prompt reads as {prompt}, the answer as {found}", name)
-                   for name, text in row.answers.items() if prompt and (found := language(text)) and found != prompt]
+    for row, name, found in answered:
+        if found and (prompt := language(row.prompt)) and found != prompt:
+            places.append(place(row, f"the prompt reads as {prompt}, the answer as {found}", name))
+    asked = len({row.where for row, *_ in answered})
     return counted("language-mismatch", "Answers in another language than their prompt", "The answer is in another language "
-                   "than the question. Right for translations; else the model learns to switch.", places, max(len(asked), 1),
+                   "than the question. Right for translations; else the model learns to switch.", places, max(asked, 1),
                    level=LOOK, why="A model that answers in another language than it was asked in is of no use to who asked.")
 
 
