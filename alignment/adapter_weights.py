@@ -40,7 +40,7 @@ def new_adapter(model: torch.nn.Module, choice: AdapterChoice, *, task: Task, se
 
 
 def name_width(config: PeftConfig, model_config) -> None:
-    """DistilBERT calls its width `dim` and its heads `n_heads`, where PEFT does not look; transformers knows the common names."""
+    """DistilBERT says `dim` and `n_heads`, where PEFT does not look; transformers knows both by the common names too."""
     if not {"hidden_size", "n_embd", "d_model"} & model_config.to_dict().keys():
         config.token_dim = config.token_dim or model_config.hidden_size
         config.num_attention_heads = config.num_attention_heads or model_config.num_attention_heads

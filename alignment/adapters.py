@@ -17,6 +17,8 @@ from alignment.config.names import nearest
 from data_recipes.errors import Refused
 
 FULL, HEAD, PASSED = "full", "head", "peft:"
+FIRST_TOKEN = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra")  # encoders: the head reads the first
+KEYLESS = ("distilbert",)  # model types that take no keys and values of earlier positions
 HEADED = ("reward", "classify")  # stages that put a head on the model
 TABLE = Path(__file__).parent / "config" / "adapter_fields.json"  # PEFT's argument names, see config/trainer_table.py
 
@@ -174,11 +176,12 @@ def fields(peft: str) -> list[str]:
 # ----------------------------------------------------------------------------------------------- what cannot work, and why
 
 
-def check(stage: str, config: Any, parent: dict | None) -> None:
+def check(stage: str, config: Any, parent: dict | None, model_type: str | None = None) -> None:
     """Refuses what cannot work, before anything heavy is loaded.
 
     Args:
         config: the stage's config. parent: adapter_config.json of the model that is tuned, where it is an adapter.
+        model_type: of the base, as its config.json names it; None where that is not at hand yet.
 
     Raises:
         Refused: a key of another kind, an unknown option, or a kind that this stage cannot train; with what would work.
@@ -188,16 +191,27 @@ def check(stage: str, config: Any, parent: dict | None) -> None:
     name = kind_of(parent) if continued and not config.given("adapter.kind") else section.kind
     check_keys(config, name)
     _check_options(config, name)
-    if why := refusal(stage, name, fresh=not continued):
+    if why := refusal(stage, name, fresh=not continued, model_type=model_type):
         raise Refused(why[0], where=config.origin("adapter.kind") or "adapter.kind", do=why[1])
 
 
-def refusal(stage: str, name: str, *, fresh: bool = True) -> tuple[str, str] | None:
+def refusal(stage: str, name: str, *, fresh: bool = True, model_type: str | None = None) -> tuple[str, str] | None:
     """Why a stage cannot train a kind, and what would work; None where it can.
 
-    fresh: the adapter is a new one, not the parent's.
+    fresh: the adapter is a new one, not the parent's. model_type: the base's; None where it is not known yet.
     """
     known = kind(name)
+    if name == "prefix" and model_type in KEYLESS:
+        return (
+            f"a prefix is made of keys and values of earlier positions, for which {model_type} has no place",
+            "Train with adapter.kind prompt, bottleneck or lora.",
+        )
+    if stage == "classify" and name == "prompt" and model_type is not None and model_type not in FIRST_TOKEN:
+        return (
+            f"the head of a {model_type} reads a row's last token, which transformers finds by the row's ids, and a prompt "
+            "hands the model vectors in their place",
+            f"Train with adapter.kind prefix, lora or another one, or take an encoder ({', '.join(FIRST_TOKEN[:3])}).",
+        )
     if name == HEAD and stage not in HEADED:
         return (
             f"align {stage} puts no head on the model that could be trained alone",

@@ -129,7 +129,7 @@ def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Mo
     if how.attention != "auto":
         extra["attn_implementation"] = how.attention
     if how.quantisation != "none":
-        extra["quantization_config"] = _quantisation(how.quantisation)
+        extra["quantization_config"] = _quantisation(how.quantisation, whole_modules(base, how, task))
     try:
         model, report = task.auto_class().from_pretrained(
             base.name,
@@ -175,13 +175,27 @@ def _check_loading(report: dict, base: Source, heads: list[str]) -> list[str]:
     return absent
 
 
-def _quantisation(kind: str):
+def whole_modules(base: Source, how: Loading, task: Task) -> list[str] | None:
+    """What stays in full precision on a quantised base, found without weights: a head, BERT's pooler with it, is trained whole.
+
+    None: transformers' own choice, the output layer.
+    """
+    if not task.has_head:
+        return None
+    config = load_config(base, trust_remote_code=how.trust_remote_code)
+    config.update(task.settings())
+    with torch.device("meta"):
+        return head_modules(task.auto_class().from_config(config, trust_remote_code=how.trust_remote_code))
+
+
+def _quantisation(kind: str, whole: list[str] | None):
     """bitsandbytes settings: NF4 with double quantisation as in QLoRA (arXiv 2305.14314, section 3), or LLM.int8."""
     from transformers import BitsAndBytesConfig
 
     if kind == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     return BitsAndBytesConfig(
+        llm_int8_skip_modules=whole,
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

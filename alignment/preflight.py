@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 from alignment import adapters
 from alignment.config import StageConfig
-from alignment.sources import check_hub, resolve
+from alignment.sources import Source, base_of, check_hub, hub_file, resolve
 from data_recipes import origins
 from data_recipes.errors import Refused
 
@@ -20,7 +21,6 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
     check_extras(config)
     model = resolve(config.model.path, revision=config.model.revision)
-    adapters.check(config.stage, config, model.adapter_config() if model.kind != "hub" and model.is_adapter else None)
     base = resolve(config.model.base) if config.model.base else model
     for source in config.data.train:
         check_data(source, config.origin("data.train") or "--data")
@@ -34,6 +34,16 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
     for source in (model, base):  # last: it may ask the hub
         check_hub(source)
+    adapters.check(config.stage, config, model.adapter_config() if model.is_adapter else None, model_type(config, model))
+
+
+def model_type(config: StageConfig, model: Source) -> str | None:
+    """What the base's config.json says that it is; None where that is not at hand."""
+    base = base_of(model, base=config.model.base)
+    file = hub_file(base, "config.json") if base.kind == "hub" else base.path / "config.json"
+    if file is None or not Path(file).is_file():
+        return None
+    return json.loads(Path(file).read_text(encoding="utf-8")).get("model_type")
 
 
 def check_extras(config: StageConfig) -> None:
