@@ -74,8 +74,9 @@ def audit_command(files: tuple[str, ...], **options: Any) -> dict[str, Any]:
     the domain. Each finding names its rows, why it matters, and the recipe step that mends it. A folder that holds train.jsonl
     and validation.jsonl or test.jsonl gives both sides.
     """
-    from data_recipes.audit import inputs, run, thresholds
+    from data_recipes.audit import inputs, run, thresholds, wordlists
 
+    options["words"] = wordlists.chosen(options["words"])
     only, limits = _names(options["only"]), thresholds.parse(options["fail_on"])
     thresholds.check_measured(limits, only)
     ui = make_ui(options["as_json"])
@@ -128,7 +129,7 @@ def _context(loaded: Any, options: dict[str, Any]) -> Any:
     return Context(
         refused=tuple(loaded.refused), against=inputs.evaluation_items(options["against"]),
         allowed=inputs.allowed_phrases(options["allow"]), target=inputs.texts(options["target"]), groups=listed,
-        words=wordlists.chosen(options["words"]), guide=load_guide(options["style"]) if options["style"] else None,
+        words=options["words"], guide=load_guide(options["style"]) if options["style"] else None,
         group_column=options["group_column"],
         threshold=options["near"], seed=options["seed"], max_length=options["max_length"],
         renderer=renderer, longest_context=renderer.tokenizer.model_max_length if renderer else None, **_models(options),
