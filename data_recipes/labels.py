@@ -183,7 +183,8 @@ def _check_names(names: tuple[str, ...], *, given: bool, task: str) -> None:
 def _check_scheme(names: tuple[str, ...]) -> None:
     other = [name for name in names if name != tagging.OUTSIDE and not name.startswith(("B-", "I-"))]
     if other:
-        raise Refused(f"the tags are of no scheme known here ({', '.join(sorted(other)[:5])} beside B- and I-)", where=LABEL_KEY,
+        named = ", ".join(sorted(other)[:5])
+        raise Refused(f"the tags are of no scheme known here ({named} beside B- and I-)", where=LABEL_KEY,
                       expected="IOB2: O, B-TYPE and I-TYPE", do="Rewrite E- and L- as I-, and S- and U- as B-.")
     lone = sorted(name[2:] for name in names if name.startswith("I-") and f"B-{name[2:]}" not in names)
     if lone:

@@ -53,9 +53,11 @@ def _own(logits: np.ndarray, length: int, padded: int) -> np.ndarray:
 
 
 def answer_words(
-    model, encoder: Encoder, problem: Problem, texts: Sequence[tuple[str, Sequence[tuple[int, int]]]], *, batch_size: int = BATCH
+    model, encoder: Encoder, problem: Problem, texts: Sequence[tuple[str, Sequence]], *, batch_size: int = BATCH
 ) -> list[np.ndarray]:
     """Logits of the words of each text, (words, classes). A text that is longer than the model reads goes in pieces.
+
+    texts: each with the (first, one past the last) character of its words.
 
     A word without a token of its own (it shares one with the word before) is answered as that one goes on.
     """

@@ -36,11 +36,7 @@ class Outcome:
         if self.made.held_out_examples:
             figures = self.measure(model)
             found["temperature"] = figures.get("calibration", {}).get("temperature", 1.0)
-            found["evaluation"] = {key: figures[key] for key in ("rows", "main", "figures", "baseline", "groups") if key in figures}
-            if "calibration" in figures:
-                found["evaluation"]["calibration"] = {
-                    key: figures["calibration"][key] for key in ("temperature", "ece_before", "ece_after")
-                }
+            found["evaluation"] = published(figures)
         _write_config(folder, found)
         return {"classify": found}
 
@@ -65,6 +61,14 @@ class Outcome:
             write_bytes(private / "reliability.png", png(draw_reliability(figures["calibration"])))
         say(job.ui, figures)
         return figures
+
+
+def published(figures: dict) -> dict:
+    """The figures that the manifest keeps: without plots, and without the text of any row."""
+    found = {key: figures[key] for key in ("rows", "main", "figures", "baseline", "groups") if key in figures}
+    if calibration := figures.get("calibration"):
+        found["calibration"] = {key: calibration[key] for key in ("temperature", "ece_before", "ece_after")}
+    return found
 
 
 def answer_examples(model, made: Encoded, examples: list[Example]) -> Answered:
@@ -117,7 +121,8 @@ def worst(answered: Answered, examples: list[Example], figures: dict) -> list[di
 def _said(problem: Problem, guess, shares) -> str:
     if problem.task == "single":
         return f"{problem.names[guess]} ({shares[guess]:.2f})"
-    return ", ".join(f"{name} ({share:.2f})" for name, held, share in zip(problem.names, guess, shares, strict=True) if held) or "none"
+    called = [f"{name} ({share:.2f})" for name, held, share in zip(problem.names, guess, shares, strict=True) if held]
+    return ", ".join(called) or "none"
 
 
 def say(ui, figures: dict) -> None:

@@ -12,11 +12,15 @@ from alignment.evaluate.page import table
 from alignment.labelling.outcome import EVALUATION, MOST, words
 from alignment.runs import Run
 
-CONFUSION = ("Rows are the true classes, columns what was called; a row's colours and shares add up to one. What stands beside the "
-             "diagonal is what gets mixed up.")
-RELIABILITY = ("Whether a probability of 0.8 is right in eight of ten cases. Each half of the rows was scaled by the temperature of "
-               "the other half; the lines are 95 % intervals. The error's own interval comes from the bootstrap, whose draws make "
-               "it a little larger.")
+CONFUSION = (
+    "Rows are the true classes, columns what was called; the shares of a row add up to one. What stands beside the diagonal is "
+    "what gets mixed up."
+)
+RELIABILITY = (
+    "Whether a probability of 0.8 is right in eight of ten cases. Each half of the rows was scaled by the temperature of the "
+    "other half; the lines are 95 % intervals. The error's own interval comes from the bootstrap, whose draws make it a little "
+    "larger."
+)
 
 
 def of_classifier(run: Run) -> dict[str, Any]:
@@ -63,7 +67,8 @@ def plots(found: dict) -> list[dict]:
 
     made, names = [], found["problem"]["names"]
     if "confusion" in found and len(names) <= MOST:
-        made.append({"title": "Confusion matrix", "image": svg_uri(draw_confusion(found["confusion"], names)), "meaning": CONFUSION})
+        image = svg_uri(draw_confusion(found["confusion"], names))
+        made.append({"title": "Confusion matrix", "image": image, "meaning": CONFUSION})
     if "calibration" in found:
         image = svg_uri(draw_reliability(found["calibration"]))
         made.append({"title": "As sure as right?", "image": image, "meaning": RELIABILITY})
@@ -72,6 +77,7 @@ def plots(found: dict) -> list[dict]:
 
 def sample(row: dict) -> dict:
     """A wrong row as the page shows samples."""
-    turns = [{"role": row["where"], "content": row["text"]}, *([{"role": "pair", "content": row["pair"]}] if row["pair"] else [])]
+    turns = [{"role": row["where"], "content": row["text"]}]
+    turns += [{"role": "second text", "content": row["pair"]}] if row["pair"] else []
     sides = [{"name": "label", "text": row["label"], "note": ""}, {"name": "said", "text": row["said"], "note": ""}]
     return {"prompt": turns, "sides": sides}

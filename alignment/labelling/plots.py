@@ -43,7 +43,7 @@ def draw_confusion(counts, names: Sequence[str]) -> Figure:
 
 def draw_reliability(calibration: dict) -> Figure:
     """How often right by how sure, before and after the temperature; on the dashed line a model is as right as it is sure."""
-    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    figure = Figure(figsize=(5.2, 4.3), layout="constrained")
     axes = figure.add_subplot()
     before, after = calibration["reliability_before"], calibration["reliability_after"]
     low = min(part["from"] for part in before + after)
@@ -63,5 +63,5 @@ def draw_reliability(calibration: dict) -> Figure:
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
     axes.set_xlabel("how sure (probability of the answer)", fontdict=FONT, color=MUTED)
     axes.set_ylabel("how often right", fontdict=FONT, color=MUTED)
-    axes.legend(frameon=False, prop=FONT, labelcolor=INK, loc="upper left")
+    figure.legend(loc="outside lower left", ncols=1, frameon=False, prop=FONT, labelcolor=INK)
     return figure

@@ -76,8 +76,15 @@ def predict(request: Request, ui) -> dict:
     for note in origin.notes:
         ui.say(note)
     ui.say(f"{ledger.kept:,} of {ledger.read:,} rows labelled")
-    return {"output": str(request.output), "state": state, "rows": ledger.kept, "rejected": dict(sorted(ledger.rejected.items())),
-            "task": classifier.problem.task, "names": list(classifier.problem.names), "temperature": classifier.temperature}
+    return {
+        "output": str(request.output),
+        "state": state,
+        "rows": ledger.kept,
+        "rejected": dict(sorted(ledger.rejected.items())),
+        "task": classifier.problem.task,
+        "names": list(classifier.problem.names),
+        "temperature": classifier.temperature,
+    }
 
 
 def load_classifier(name: str, **how) -> Classifier:
@@ -94,7 +101,7 @@ def load_classifier(name: str, **how) -> Classifier:
     source = resolve(name)
     task = task_of(source, trust_remote_code=how.get("trust_remote_code", False))
     if not task.has_labels:
-        raise Refused(f"this is {SAID[task.name]}", where=name, expected="a run of align classify, or a model with a label head")
+        raise Refused(f"this is {SAID[task.name]}", where=name, expected="a run of align classify, or a model with labels")
     loaded = load_run(source, **how)
     kept = (source.manifest or {}).get("classify") or _kept_in_config(loaded, task)
     problem = Problem(kept["task"], tuple(kept["names"]), kept["scheme"])
@@ -153,7 +160,7 @@ def text_columns(row: dict, classifier: Classifier, where: str) -> tuple[str, ..
         if all(row.get(name) is not None for name in names):
             return tuple(names)
     raise Refused(f"no column is known to hold the text ({', '.join(map(str, list(row)[:12]))})", where=where,
-                  expected=", ".join(classifier.text) or "text, sentence, or a name of your own", do="Say which: --text COLUMN.")
+                  expected=", ".join(classifier.text) or "text, sentence, or your own name", do="Say which: --text COLUMN.")
 
 
 def _texts(chunk, columns: Sequence[str], classifier: Classifier, ledger: Ledger) -> tuple[list[dict], list]:

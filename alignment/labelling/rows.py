@@ -77,7 +77,7 @@ def class_rows(made: Encoded) -> list[tuple[str, str]]:
     if made.problem.task == "regression":
         words = [f"{min(part):.4g} to {max(part):.4g}, mean {sum(part) / len(part):.4g}" if part else "none" for part in parts]
         return [("train", words[0]), ("held out", words[1])]
-    counts = [Counter(place for target in part for place in ([target] if isinstance(target, int) else target)) for part in parts]
+    counts = [Counter(place for target in part for place in places_of(target)) for part in parts]
     rows = [(name, f"{counts[0][at]:,} + {counts[1][at]:,}") for at, name in enumerate(made.problem.names[:SHOWN])]
     return rows + ([("and", f"{len(made.problem.names) - SHOWN} more classes")] if len(made.problem.names) > SHOWN else [])
 
@@ -93,4 +93,9 @@ def target_text(target, problem: Problem) -> str:
     """A target in words."""
     if problem.task == "regression":
         return f"{target:g}"
-    return " ".join(problem.names[place] for place in ([target] if isinstance(target, int) else target)) or "(no label)"
+    return " ".join(problem.names[place] for place in places_of(target)) or "(no label)"
+
+
+def places_of(target) -> tuple[int, ...]:
+    """The classes of a target: one, several, or one a word."""
+    return (target,) if isinstance(target, int) else target

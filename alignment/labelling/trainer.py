@@ -1,4 +1,4 @@
-"""The trainer of `align classify`: transformers' Trainer with the suite's seams and a loss that is the mean over the whole step.
+"""The trainer of `align classify`: transformers' Trainer with the suite's seams and a loss that is the mean of a whole step.
 
 `tests/alignment/labelling/test_trainer.py` has the contract: what transformers calls by name, and that a step cut into several
 micro-batches has the gradient of the whole one.
