@@ -71,7 +71,7 @@ def continued_adapter(
 
     An adapter of another task is carried over to a model with a head of its own: the head is saved with the adapter
     (`modules_to_save`) and starts as the model has it (zero, for scores). So does it with `new_head`, where the adapter's own
-    head is for other labels.
+    head is for other labels. Where the task has no head, the adapter's is left behind.
 
     Raises:
         Failed: where a tensor of the adapter found no place in the model.
@@ -85,6 +85,9 @@ def continued_adapter(
                 state = {key: value for key, value in state.items() if not key.startswith(f"{above}{name}.")}
             for key, value in model.get_submodule(name).state_dict().items():
                 state.setdefault(f"{above}{name}.{key}", value.detach().cpu())
+    else:
+        lost = tuple(f".{name}." for name in _lost_modules(PeftConfig.from_pretrained(str(folder)), model))
+        state = {key: value for key, value in state.items() if not any(name in key for name in lost)}
     wrapped = like_parent(model, folder, task=task, dropout=dropout)
     put_adapter(wrapped, added_tokens.without_missing(state, model), "default")
     return wrapped
@@ -101,7 +104,15 @@ def like_parent(model: torch.nn.Module, folder: Path, *, task: Task, dropout: fl
         setattr(config, "lora_dropout" if hasattr(config, "lora_dropout") else "dropout", dropout)
     if task.has_head:
         config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
+    elif lost := _lost_modules(config, model):
+        config.modules_to_save = sorted({*config.modules_to_save} - lost) or None
     return _wrap(model, config)
+
+
+def _lost_modules(config: PeftConfig, model: torch.nn.Module) -> set[str]:
+    """Modules saved with an adapter that this model has not: the head of another task."""
+    has = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    return set(getattr(config, "modules_to_save", None) or []) - has
 
 
 def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:

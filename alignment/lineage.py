@@ -13,7 +13,8 @@ from alignment.sources import MANIFEST
 def lineage(run: Run) -> list[dict]:
     """From this run back to the base, from manifests alone.
 
-    Returns dictionaries with `path`, `stage`, `state`, `content_hash` and `note`; the last one is the base.
+    Returns dictionaries with `path`, `stage`, `state`, `content_hash` and `note`; the last one is the base. `transfer` names
+    the kind of head that a run's parent had and that was left behind.
     """
     steps, seen = [], set()
     while run is not None and run.path not in seen:
@@ -25,6 +26,7 @@ def lineage(run: Run) -> list[dict]:
                 "state": run.state,
                 "content_hash": run.manifest.get("content_hash"),
                 "note": "",
+                "transfer": (run.manifest.get("transfer") or {}).get("from"),
             }
         )
         base, run = run.manifest.get("base") or {}, _first_parent(run, steps)
@@ -35,6 +37,7 @@ def lineage(run: Run) -> list[dict]:
             "state": "",
             "content_hash": base.get("hash"),
             "note": "",
+            "transfer": None,
         }
     )
     return steps

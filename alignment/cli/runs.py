@@ -89,13 +89,19 @@ def show_command(run: str, as_json: bool) -> dict[str, Any]:
                         step["stage"],
                         step["state"],
                         (step["content_hash"] or "")[:12],
-                        step["note"],
+                        _note(step),
                     )
                     for step in steps
                 ]
             )
         )
     return {"path": str(opened.path), "lineage": steps, "manifest": opened.manifest}
+
+
+def _note(step: dict[str, Any]) -> str:
+    """What is to be said of a step: that it is stale, and what it left behind of its parent."""
+    left = f"its parent's head ({step['transfer']}) was left behind" if step.get("transfer") else ""
+    return "; ".join(filter(None, (step["note"], left)))
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:

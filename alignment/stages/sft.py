@@ -15,7 +15,7 @@ from pathlib import Path
 
 from alignment.job import Job, work
 
-PARENTS = ("sft", "dpo", "ppo")
+PARENTS = ("sft", "dpo", "ppo", "reward", "classify")
 FIGURES = {"loss": ("eval_loss", "lower"), "accuracy": ("eval_mean_token_accuracy", "higher")}
 
 
@@ -34,8 +34,10 @@ def _tune(job: Job) -> dict:
     from alignment.training import seq2seq
     from alignment.training.best import settle
     from alignment.training.loop import fit
+    from alignment.transfer import drop_head
 
     session = desk.open_session(job, task=None)
+    drop_head(session)
     apart = session.task == SEQ2SEQ
     train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))
     watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
