@@ -191,7 +191,7 @@ def test_each_format_has_an_example_that_is_read(tmp_path):
 
 
 def test_each_reason_of_a_bad_row_is_explained():
-    folders = ("data_recipes", "data_recipes/formats", "alignment/stages")
+    folders = ("data_recipes", "data_recipes/formats", "alignment/stages", "alignment/ppo")
     places = [(ROOT / folder).glob("*.py") for folder in folders]
     code = "".join(path.read_text(encoding="utf-8") for path in chain(*places))
     raised = set(re.findall(r"(?:BadRow|_blame)\(\s*\"([a-z]+(?:-[a-z]+)+)\"", code))
