@@ -42,12 +42,20 @@ def test_thresholds_that_hold_are_exit_0(rows, capsys):
     assert json.loads(capsys.readouterr().out)["broken"] == []
 
 
+def test_a_list_of_ones_own(rows, tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("# names\nAsk eva\n", encoding="utf-8")
+    assert run(["data", "audit", str(rows), "--json", "--only", "toxic", "--words", f"toxic={tmp_path / 'words.txt'}"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert [one["where"] for one in found["places"]] == [f"{rows}:10"]
+
+
 @pytest.mark.parametrize("options, words", [
     (["--fail-on", "leakage>0"], "held-out"),
     (["--only", "duplicate"], "Did you mean duplicates?"),
     (["--only", "encoding", "--fail-on", "duplicates>0"], "--only leaves duplicates out"),
     (["--against", "missing.jsonl"], "no such file"),
     (["--groups", "missing.txt"], "word list cannot be read"),
+    (["--words", "toxik=words.txt"], "Did you mean toxic=words.txt?"),
     (["--kind", "comparisons"], "comparisons"),
     (["--group-column", "regoin"], "no row has a column 'regoin'"),
     (["--rename", "mesages=messages"], "Did you mean messages?"),
