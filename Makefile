@@ -8,13 +8,17 @@ READY := .venv/.ready
 # One thread a test process: several that spin beside each other are slower than one.
 TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: test test-slow campaigns quickstart benchmark lint setup clean
+.PHONY: test test-slow kinds campaigns quickstart benchmark lint setup clean
 
 test: $(READY)
-	$(TEST) -m "not slow and not campaign"
+	$(TEST) -m "not slow and not campaign and not kinds"
 
 test-slow: $(READY)
 	$(TEST) -m "slow"
+
+# Each cell of the README's table of kinds: some 220 chains on tiny models.
+kinds: $(READY)
+	$(TEST) -m "kinds"
 
 # One at a time, with its figures printed: kills by the hundred (ALIGN_KILLS), five seeds of the quickstart.
 campaigns: $(READY)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor
 
 from data_recipes.errors import Failed, Refused
@@ -115,7 +116,16 @@ def fold(model: torch.nn.Module) -> torch.nn.Module:
         raise Refused(
             "PEFT cannot fold an adapter of this kind", where="adapter.kind", expected="LoRA, rsLoRA, DoRA or the like"
         )
+    unwrap_heads(model)
     return model.merge_and_unload(safe_merge=True).eval()  # safe: a NaN raises instead of being written
+
+
+def unwrap_heads(model: torch.nn.Module) -> None:
+    """Puts heads that were trained whole in their place: PEFT's IA3 hands on the `weight` of what it unwraps, which BERT's
+    pooler and RoBERTa's head, each of several layers, have not."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            model.set_submodule(name, module.modules_to_save[module.active_adapter])
 
 
 def distance(expected: Tensor, seen: Tensor) -> float:
