@@ -168,6 +168,8 @@ def answer(request: Request, number: int, source: Source, rows: list, record: di
         ui.say(f"{source.text}: {done} rows are done; going on with row {done + 1}")
     loaded, renderer = load(request, source, ui)
     prompts = [token_ids(renderer, row) for row in rows[done:]]
+    for remark in renderer.remarks():
+        ui.warn(f"{source.text}: {remark}")
     check_room(loaded, prompts, request, [row.where for row in rows[done:]])
     check_commit(record, number, loaded)
     write_record(request.output, record)

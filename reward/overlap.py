@@ -129,9 +129,9 @@ def bleu(counts_RK: np.ndarray) -> np.ndarray:
     smoothed = np.where(matched == 0, 0.5 ** np.cumsum(matched == 0, axis=1), matched)
     with np.errstate(divide="ignore", invalid="ignore"):  # where there is nothing to count, which is set to 0 below
         precision = np.exp(np.log(smoothed / total).mean(axis=1))
-        brevity = np.exp(np.minimum(0.0, 1 - theirs / ours))
+        scores = 100 * precision * np.exp(np.minimum(0.0, 1 - theirs / ours))
     counted = (matched.sum(axis=1) > 0) & (total > 0).all(axis=1)
-    return np.where(counted, 100 * precision * brevity, 0.0)
+    return np.where(counted, scores, 0.0)
 
 
 # ----------------------------------------------------------------------------------------------------------- intervals

@@ -197,7 +197,7 @@ def measure_policies(
     warnings = overlap_warnings(overlaps)
     if losses:
         describe_losses(result["arms"], losses, question.decoding.seed)
-        warnings += tokenizer_warnings(result["arms"])
+        warnings += tokenizer_warnings(result["arms"]) + cut_warnings(result["arms"])
     if not prompts:
         return {**result, "warnings": warnings}, None
     answers = score_arms(question, scorers, made, prompts, ui)
@@ -373,4 +373,14 @@ def tokenizer_warnings(entries: list[dict]) -> list[str]:
         return []
     return [
         f"{', '.join(others)}: other tokens than {entries[0]['name']}, so compare bits per byte, not the loss per token"
+    ]
+
+
+def cut_warnings(entries: list[dict]) -> list[str]:
+    """Arms that did not see all of each row."""
+    cut = [(entry["name"], entry["held_out"]["truncated"], entry["held_out"]["rows"]) for entry in entries]
+    return [
+        f"{name}: {count} of {rows} rows are cut where its training cuts them (data.max_length) or its context ends"
+        for name, count, rows in cut
+        if count
     ]

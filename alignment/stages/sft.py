@@ -38,7 +38,8 @@ def _tune(job: Job) -> dict:
 
     session = desk.open_session(job, task=None)
     drop_head(session)
-    apart = session.task == SEQ2SEQ
+    if apart := session.task == SEQ2SEQ:
+        seq2seq.check_settings(session)
     train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))
     watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
     plan = desk.plan_hardware(session, train, sequences=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from data_recipes.errors import Refused
@@ -22,6 +23,7 @@ class TargetTrainer(Seams, Seq2SeqTrainer):
     def __init__(self, *args, **kwargs) -> None:
         self._metrics: dict = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._total_train_tokens = 0
+        self.token_losses: list[tuple[float, float]] = []
         super().__init__(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -32,7 +34,8 @@ class TargetTrainer(Seams, Seq2SeqTrainer):
 
     @torch.no_grad()
     def _count(self, mode: str, inputs: dict, labels_BT: Tensor, logits_BTV: Tensor) -> None:
-        """Tokens seen on both sides, and the share of labels that were the most probable token."""
+        """Tokens seen on both sides, the share of labels that were the most probable token, and of each held-out row the
+        summed loss and the number of its labels."""
         labelled_BT = labels_BT != IGNORED
         right = (logits_BTV[:, -labels_BT.shape[1] :].argmax(-1) == labels_BT) & labelled_BT
         seen = inputs["attention_mask"].sum() + labelled_BT.sum()
@@ -42,7 +45,14 @@ class TargetTrainer(Seams, Seq2SeqTrainer):
         self._metrics[mode]["mean_token_accuracy"].append(right / max(labelled, 1))
         if mode == "train":
             self._total_train_tokens += seen
+        else:
+            logits_BVT = logits_BTV[:, -labels_BT.shape[1] :].float().transpose(1, 2)
+            nats_BT = F.cross_entropy(logits_BVT, labels_BT, ignore_index=IGNORED, reduction="none")
+            self.token_losses = list(zip(nats_BT.sum(1).tolist(), labelled_BT.sum(1).tolist(), strict=True))
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+
+    def measured(self, loss, rows: int) -> list[tuple[float, float]]:
+        return self.token_losses
 
     def log(self, logs, start_time=None):
         mode, before = ("train", "") if self.model.training else ("eval", "eval_")
@@ -88,6 +98,17 @@ def smoothed(model, share: float):
         return target_loss(outputs, labels_BT, num_items_in_batch, smoothing=share if model.training else 0.0)
 
     return loss
+
+
+def check_settings(session) -> None:
+    """Raises Refused for what this trainer could not do, before anything is rendered."""
+    passed_on(session.config)
+    if session.config.training.neftune_alpha and session.kind in ("prefix", "prompt"):
+        raise Refused(
+            "transformers does not find an encoder-decoder's embeddings beneath virtual tokens, so that it could add no noise",
+            where=session.config.origin("training.neftune_alpha"),
+            do="Leave training.neftune_alpha out, or take another adapter.kind.",
+        )
 
 
 def passed_on(config) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Encoder-decoder models in `align sft` and everything that reads such a run."""
 
+import itertools
 import json
+import random
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 
 from alignment import adapter_weights, dpo, ppo_policy, reward_model
 from alignment.adapters import AdapterChoice
-from alignment.generation import generate, stream
 from alignment.decoding import Decoding
+from alignment.evaluate.evaluation import Question, evaluate
+from alignment.generation import generate, stream
 from alignment.hardware import ModelShape, estimate
 from alignment.merge import MergeRequest, merge
 from alignment.models import Loaded, load_policy, outputs
@@ -21,7 +24,7 @@ from alignment.training.seq2seq import TargetTrainer
 from alignment.training.targets import TargetCollator, target_loss
 from data_recipes.errors import Interrupted, Refused
 from data_recipes.files import write_jsonl
-from data_recipes.seq2seq import make_renderer, prepare
+from data_recipes.seq2seq import prepare
 from tests import tiny
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights
 
@@ -69,9 +72,8 @@ def test_the_model_s_config_chooses_the_trainer_and_the_run_is_a_plain_peft_fold
     assert torch.equal(outputs(plain, ROWS), outputs(load_policy(run).model, ROWS))
     tokenizer = AutoTokenizer.from_pretrained(run)
     messages = [{"role": "user", "content": "Where?"}]
-    assert tokenizer(tokenizer.apply_chat_template(messages, tokenize=False))["input_ids"] == load_policy(run).renderer().prompt(
-        messages
-    )
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert tokenizer(text)["input_ids"] == load_policy(run).renderer().prompt(messages)
 
 
 @pytest.mark.parametrize(
@@ -281,3 +283,34 @@ def test_plain_texts_are_refused_with_their_lines(files, tmp_path):
     write_jsonl(tmp_path / "texts.jsonl", [{"text": "once upon a time"}] * 3)
     with pytest.raises(Refused, match="span corruption"):
         run_stage("sft", {"sft": tmp_path / "texts.jsonl"}, files["base"], tmp_path / "never")
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_noise_that_would_find_no_embeddings_is_refused(files, tmp_path, kind):
+    with pytest.raises(Refused, match="beneath virtual tokens"):
+        run_stage(
+            "sft", files, files["base"], tmp_path / "never", adapter__kind=kind, adapter__rank=16, training__neftune_alpha=5
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ real use
+
+
+@pytest.mark.slow
+def test_a_model_from_scratch_learns_to_write_words_in_capitals(tmp_path):
+    """Of unseen words most are written right, by a model that began with random weights; both baselines get almost none."""
+    words = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product("abcdef", repeat=size)]
+    random.Random(0).shuffle(words)
+    rows = [{"prompt": word, "completion": word.upper()} for word in words[:1000]]
+    write_jsonl(tmp_path / "train.jsonl", rows[:900])
+    write_jsonl(tmp_path / "held.jsonl", rows[900:])
+    base = tiny.save_base(tmp_path / "base", model=tiny.t5(width=64, dropout=0.0), tokens=tiny.t5_tokenizer())
+    run_stage(
+        "sft", {"sft": tmp_path / "train.jsonl"}, base, tmp_path / "run", adapter__kind="full", training__epochs=14,
+        training__batch_size=32, training__learning_rate=3e-3, training__warmup=10, hardware__micro_batch=32,
+    )  # fmt: skip
+    question = Question((str(tmp_path / "run"),), (str(tmp_path / "held.jsonl"),), decoding=Decoding(max_new_tokens=8))
+    result = evaluate(question, Hearing())
+    assert result["arms"][0]["references"]["exact"]["low"] > 0.5
+    for trivial in result["references"]["baselines"]:
+        assert trivial["exact"]["value"] < 0.05 and trivial["exact"]["difference"]["high"] < -0.4
