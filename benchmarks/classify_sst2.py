@@ -58,7 +58,9 @@ def pretrain(folder: Path, texts: list[str], steps: int) -> float:
     order, losses = np.random.default_rng(0), []
     for _ in range(steps):
         batch = collate([rows[at] for at in order.integers(len(rows), size=BATCH)])
-        loss = model(**batch).loss
+        masked_BT = (labels_BT := batch.pop("labels")) != -100
+        logits_NV = model.cls(model.bert(**batch).last_hidden_state[masked_BT])  # only masked words go through the vocabulary
+        loss = torch.nn.functional.cross_entropy(logits_NV, labels_BT[masked_BT])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -12,9 +12,32 @@ from pathlib import Path
 from data_recipes.tagging import words_of
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = ("good bad fine poor great awful a the film is was order ships late today anna peter lives in paris london costs five "
-         "euro and not very").split()
+WORDS = ("good bad fine poor great awful a the film is was order ships late today anna peter lives in paris london costs and "
+         "not very number to").split()
 KINDS = ("bert", "distilbert", "roberta")
+
+
+def sentiment(count: int) -> list[dict]:
+    """Rows of two classes that a word tells apart, with a column of groups."""
+    words = {"pos": ("good", "great", "fine"), "neg": ("bad", "poor", "awful")}
+    made = []
+    for number in range(count):
+        label = ("pos", "neg")[number % 2]
+        text = f"the film is {words[label][number % 3]} and {WORDS[number % len(WORDS)]} number {number}"
+        made.append({"text": text, "label": label, "place": "ab"[number % 4 // 2]})
+    return made
+
+
+def names_and_places(count: int) -> list[dict]:
+    """Rows with spans of two types."""
+    made = []
+    for number in range(count):
+        who, where = ("Anna", "Peter")[number % 2], ("Paris", "London")[number % 3 % 2]
+        text = f"{who} {('lives in', 'ships to')[number % 5 % 2]} {where} today {number}."
+        at = text.index(where)
+        made.append({"text": text, "entities": [{"start": 0, "end": len(who), "label": "PER"},
+                                                {"start": at, "end": at + len(where), "label": "LOC"}]})
+    return made
 
 
 def word_pieces(texts: Iterable[str] = (), kind: str = "bert"):
@@ -25,7 +48,7 @@ def word_pieces(texts: Iterable[str] = (), kind: str = "bert"):
     letters = [chr(code) for code in range(33, 127)]
     pieces = dict.fromkeys([*MARKS, *letters, *(f"##{letter}" for letter in letters), *found])
     made = DistilBertTokenizerFast if kind == "distilbert" else BertTokenizerFast
-    return made(vocab={piece: place for place, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=64)
+    return made(vocab={piece: place for place, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
 
 
 def byte_pieces():
@@ -33,11 +56,11 @@ def byte_pieces():
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import RobertaTokenizerFast
 
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
+    pieces = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]  # ids as the tiny RoBERTa has them
     merges = [("Ġ", "g"), ("o", "o"), ("Ġg", "oo"), ("Ġgoo", "d")]
     pieces += ["".join(pair) for pair in merges]
     vocabulary = {piece: place for place, piece in enumerate(pieces)}
-    return RobertaTokenizerFast(vocab=vocabulary, merges=merges, model_max_length=64)
+    return RobertaTokenizerFast(vocab=vocabulary, merges=merges, model_max_length=128)
 
 
 def encoder(kind: str, vocabulary: int, *, seed: int = 0, width: int = 32, layers: int = 2, heads: int = 2, length: int = 64,
@@ -60,10 +83,10 @@ def encoder(kind: str, vocabulary: int, *, seed: int = 0, width: int = 32, layer
     return made(config).float()
 
 
-def save_encoder(folder: Path | str, kind: str = "bert", *, texts: Iterable[str] = (), **shape) -> Path:
+def save_encoder(folder: Path | str, kind: str = "bert", *, texts: Iterable[str] = ()) -> Path:
     """Writes an encoder's folder, as somebody has it who downloaded the real one, and returns it."""
     tokens = byte_pieces() if kind == "roberta" else word_pieces(texts, kind)
-    model = encoder(kind, len(tokens), pad=tokens.pad_token_id, **shape)
+    model = encoder(kind, len(tokens), length=128)
     model.save_pretrained(folder)
     tokens.save_pretrained(folder)
     return Path(folder)

@@ -57,16 +57,20 @@ def check_asked(config, problem: Problem) -> None:
 
 
 def check_start(trainer, problem: Problem, rows: int, *, new: bool, weighted: bool) -> None:
-    """Step 0: rows padded together give what each gives alone; a new head knows nothing yet.
-
-    The loss of knowing nothing is ln(classes), or ln 2 for each label: a head that is far above it was not drawn but loaded
-    from somewhere, or its inputs are not those it was made for. A parent's head may know more, and numbers have no such bound.
-    """
+    """Step 0: rows padded together give what each gives alone; a new head knows nothing yet."""
     from alignment.invariants import first_batch
     from alignment.labelling.trainer import padded_equals_alone
 
     padded_equals_alone(trainer.model, trainer.data_collator.inner, [trainer.train_dataset[at] for at in range(rows)])
-    loss = first_batch(trainer, rows)[0]
+    check_loss(first_batch(trainer, rows)[0], problem, new=new, weighted=weighted)
+
+
+def check_loss(loss: float, problem: Problem, *, new: bool, weighted: bool) -> None:
+    """Raises Failed where the first loss is not finite, or a new head claims to know something.
+
+    The loss of knowing nothing is ln(classes), or ln 2 for each label: a head that is far above it was not drawn but loaded
+    from somewhere, or its inputs are not those it was made for. A parent's head may know more, and numbers have no such bound.
+    """
     if not math.isfinite(loss):
         raise Failed(f"step 0: the loss is {loss}", expected="a finite loss")
     nothing = math.log(2 if problem.task == "multi" else max(2, len(problem.names)))
