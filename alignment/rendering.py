@@ -8,6 +8,7 @@ from typing import Any
 
 from data_recipes.errors import Refused
 
+from alignment.config.sections import SftData
 from alignment.runs import differences
 from alignment.sources import Source
 
@@ -36,8 +37,8 @@ def renderer_options(source: Source, config: Any) -> dict:
 def check_keys(config: Any, *, encoder_decoder: bool) -> None:
     """Raises Refused for a key of the `data` section that this kind of model would not honour."""
     for name, why in (DECODER_ONLY if encoder_decoder else ENCODER_DECODER_ONLY).items():
-        key, fields = f"data.{name}", type(config.data).model_fields
-        if name not in fields or not config.given(key) or getattr(config.data, name) == fields[name].default:
+        key, default = f"data.{name}", SftData.model_fields[name].default
+        if not config.given(key) or getattr(config.data, name, default) == default:
             continue  # a saved config.yaml names every key
         raise Refused(f"{key} does not fit this model: {why}", where=config.origin(key), do="Leave it out.")
 
