@@ -100,6 +100,8 @@ def like_parent(model: torch.nn.Module, folder: Path, *, task: Task, dropout: fl
     """
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode, config.task_type, config.base_model_name_or_path = False, task.peft, None
+    if getattr(config, "prefix_projection", False):
+        config.prefix_projection = False  # the file holds what the projection made: a plain prefix
     if dropout is not None:
         setattr(config, "lora_dropout" if hasattr(config, "lora_dropout") else "dropout", dropout)
     if task.has_head:

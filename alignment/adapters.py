@@ -258,6 +258,9 @@ def _check_options(config: Any, name: str) -> None:
         if options:
             raise Refused(f"adapter.kind: {name} has no options of PEFT's", where=config.origin("adapter.options"))
         return
+    if options.get("prefix_projection"):
+        raise Refused("PEFT keeps what the projection makes and not the projection: neither a resume nor a child could go on",
+                      where=config.origin("adapter.options"), do="Leave it out.")  # fmt: skip
     known = fields(peft)
     for option in options:
         if option in OWNED and name in KINDS or option in OWNED and OWNED[option] == "the stage":

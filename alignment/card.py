@@ -66,7 +66,7 @@ def _loading(manifest: dict) -> str:
         loader = f"AutoPeftModelFor{'Token' if manifest['task']['name'] == 'tokens' else 'Sequence'}Classification"
         labels = f", num_labels={len(manifest['task']['labels'])}"
     own = manifest["adapter"]["kind"] == "bottleneck"  # a kind of the suite's, which PEFT has to be told of
-    first = "After `import alignment.bottleneck`, " if own else ""
+    first = "After `import alignment`, " if own else ""
     return f"An adapter. {first}`peft.{loader}.from_pretrained(FOLDER{labels})` loads it on its base."
 
 

@@ -76,6 +76,19 @@ def test_options_that_have_a_key_of_their_own_are_sent_there():
     check("sft", config(kind="peft:loha", options={"r": 4, "module_dropout": 0.1}), None)
 
 
+def test_a_projection_of_a_prefix_is_refused_since_peft_does_not_keep_it():
+    assert "neither a resume nor a child" in refused(kind="prefix", options={"prefix_projection": True})
+
+
+@pytest.mark.parametrize(("stage", "kind", "model_type", "why"), [
+    ("classify", "prompt", "llama", "last token"),
+    ("classify", "prefix", "distilbert", "no place"),
+])  # fmt: skip
+def test_what_an_architecture_cannot_take_is_refused_where_it_is_known(stage, kind, model_type, why):
+    assert why in refusal(stage, kind, model_type=model_type)[0]
+    assert refusal(stage, kind, model_type="bert") is None and refusal(stage, kind) is None
+
+
 def test_a_kind_that_peft_has_not_is_refused_with_those_it_has():
     assert "peft:vera" in refused(kind="peft:verra")
     assert "has no options" in refused(kind="full", options={"r": 4})
