@@ -99,7 +99,7 @@ def _incomplete(done: dict[str, Any]) -> Exception:
     from data_recipes.errors import Failed
 
     saved, before = done["votes"]["saved"], done["votes"]["before"]
-    events = next((line for line in done["lost"] if line.startswith("event:")), "")
+    events = next((line for line in done["lost"] if line.startswith(("event:", "the log "))), "")
     lost = f"{before - saved} of {before} votes are lost at least" if before > saved else "votes are lost, or may be"
     error = Failed(f"{lost} ({events or 'the entries and the counts of votes differ'}); {saved} votes are saved",
                    where=done["output"], do="Take your last backup if it holds more; what was saved is kept, and what is lost "

@@ -20,6 +20,7 @@ from data_recipes.collect.database import Database, create, remove, translated
 from data_recipes.collect.entries import ENDING, fingerprint
 from data_recipes.collect.evidence import Evidence
 from data_recipes.collect.leaves import relink
+from data_recipes.collect.log import entries_behind_damage
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in, sha256_json, sha256_text
 
@@ -59,6 +60,7 @@ def salvage(damaged: Path, output: Path) -> dict:
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".salvage-") as folder, Database(output).closing() as whole:
             copy = _copy(damaged, Path(folder))
+            behind = entries_behind_damage(Path(f"{copy}-wal"))
             mended = _relinked(copy, output)
             with contextlib.closing(_connect_raw(copy)) as source, whole.write() as db:
                 evidence = Evidence(source, _most(copy.stat().st_size))
@@ -67,8 +69,12 @@ def salvage(damaged: Path, output: Path) -> dict:
                 for row in _rows(evidence, "ballot"):
                     evidence.saw("ballot", dict(row))
                 lost = _lost(evidence, tables) + _mend(db, tables)
+                if behind:
+                    lost.append(f"the log {damaged.name}-wal is damaged: its last {behind} entries could not be taken in, and "
+                                "votes that were only there are lost")
                 ballots = _ballots(db)
                 votes = _votes(evidence, db, tables["event"]["saved"])
+                votes["complete"] &= not behind
     except BaseException:
         remove(output)
         raise

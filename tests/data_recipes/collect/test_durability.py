@@ -20,6 +20,7 @@ from alignment.cli import run
 from data_recipes.collect.database import Database
 from data_recipes.collect.model import Damaged, StorageFull
 from data_recipes.collect import leaves
+from data_recipes.collect.log import entries_behind_damage
 from data_recipes.collect.salvage import salvage
 from data_recipes.collect.store import Store
 from data_recipes.errors import Failed, Refused
@@ -385,6 +386,35 @@ def test_a_file_cut_short_keeps_what_is_left_and_nothing_at_all_is_said(voted, t
     with pytest.raises(Failed):
         salvage(path, tmp_path / "nothing.db")
     assert not (tmp_path / "nothing.db").exists()
+
+
+def test_a_damaged_log_is_said(tmp_path, capsys):
+    with made(tmp_path / "v.db", 20, ("ana",)) as store:
+        Voter(store, 1).all()
+        for name in ("", "-wal"):  # as a copy of a running server's files has them
+            shutil.copy(tmp_path / f"v.db{name}", tmp_path / f"copy.db{name}")
+    wal = tmp_path / "copy.db-wal"
+    entries = (wal.stat().st_size - 32) // 4120
+    assert entries_behind_damage(wal) == 0 and entries > 40
+    spoil(wal, 32 + 4120 * (entries - 10) + 500, 8, b"spoilt..")
+    assert entries_behind_damage(wal) == 10
+    assert run(["collect", "salvage", str(tmp_path / "copy.db"), "--output", str(tmp_path / "saved.db"), "--json"]) == 1
+    done = json.loads(capsys.readouterr().out)
+    said = "the log copy.db-wal is damaged: its last 10 entries could not be taken in"
+    assert done["lost"][-1].startswith(said) and said in done["error"]["message"]
+    assert 0 < done["votes"]["saved"] < 20 and not done["votes"]["complete"]
+
+
+def test_a_log_that_a_kill_cut_short_is_whole_and_one_without_a_beginning_is_not(tmp_path):
+    with made(tmp_path / "v.db", 20, ("ana",)) as store:
+        Voter(store, 1).all()
+        data = (tmp_path / "v.db-wal").read_bytes()
+    wal = tmp_path / "log"
+    assert entries_behind_damage(wal) == 0
+    wal.write_bytes(data[:-100])  # the last entry was not finished, so its commit was not acknowledged
+    assert entries_behind_damage(wal) == 0
+    wal.write_bytes(os.urandom(32) + data[32:])
+    assert entries_behind_damage(wal) > 0
 
 
 def test_salvage_of_a_whole_file_gives_the_same_votes(tmp_path):
