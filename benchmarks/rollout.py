@@ -2,7 +2,7 @@
 
     python benchmarks/rollout.py --model build/quickstart-0/runs/sft --data build/quickstart-0/data/requests.jsonl
 
-All arms run in turn in one process, `--rounds` times over; ratios are of the arms' fastest rounds, by the clock and by processor
+All arms run in turn in one process, `--rounds` times over; ratios are of the fastest rounds, by the clock and by processor
 time, which a busy machine disturbs less. All draw from one distribution.
 """
 

@@ -1,4 +1,4 @@
-"""What the Trainer does not save: heads, critic, KL coefficient, running statistics, the rollout at work, the kept weights.
+"""What the Trainer does not save: heads, critic, KL coefficient, running statistics, the rollout at work.
 
 Written into the Trainer's own checkpoint folder before it is sealed, as JSON and safetensors.
 """
@@ -62,8 +62,7 @@ def save_state(trainer, folder: str) -> None:
     tensors = {f"trained/{name}": value for name, value in extra.items()}
     if at_work:
         tensors |= {f"rollout/{name}": value.contiguous() for name, value in rollout.figures.items()}
-    if trainer.examiner.kept:
-        tensors |= {f"kept/{name}": value for name, value in trainer.examiner.kept.items()}
+    trainer.examiner.forget_others()
     Path(folder, STATE).write_text(json.dumps(state), encoding="utf-8")
     save_file(tensors, str(Path(folder, TENSORS)))
 
@@ -71,7 +70,7 @@ def save_state(trainer, folder: str) -> None:
 def restore(trainer, folder: str) -> None:
     """The opposite of `save_state`, with the adapters that the Trainer saved; the checkpoint's hashes were checked before."""
     state = json.loads(Path(folder, STATE).read_text(encoding="utf-8"))
-    tensors: dict[str, dict[str, Tensor]] = {"trained": {}, "rollout": {}, "kept": {}}
+    tensors: dict[str, dict[str, Tensor]] = {"trained": {}, "rollout": {}}
     for name, value in load_file(str(Path(folder, TENSORS))).items():
         group, _, rest = name.partition("/")
         tensors[group][rest] = value
@@ -86,7 +85,7 @@ def restore(trainer, folder: str) -> None:
     if state["running"]:
         trainer.objective.running = type(trainer.objective.running)(**state["running"])
     trainer.rollout = _rollout(state["rollout"], tensors["rollout"]) if state["rollout"] else None
-    trainer.examiner.restore(state["examiner"], tensors["kept"])
+    trainer.examiner.restore(state["examiner"])
 
 
 def _whole_model(model: torch.nn.Module, folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from accelerate.utils import gather_object
 from alignment.decoding import row_seed
 from alignment.generation import generate
 from alignment.ppo import numerics
-from alignment.ppo.checkpoint import put_trained, trained_state
+from alignment.ppo.kept import Kept
 from alignment.ppo.rewards import OpenReward, answer_text, judge
 from alignment.ppo.rollout import Row, keep_of
 from data_recipes.intervals import bootstrap_mean, wilson
@@ -34,7 +34,7 @@ class Examiner:
 
     prompts: `trainer.Prompted`. gold: a reward that is never trained on. pairs: (prompt ids, chosen ids, rejected ids) of
     the reward run's held-out pairs. loaded: the policy for generation. keep: "best" or "last". budget: nats an answer.
-    held_out: whether no prompt of it is trained on.
+    kept: where the best weights lie. held_out: whether no prompt of it is trained on.
     """
 
     prompts: list
@@ -42,11 +42,11 @@ class Examiner:
     pairs: list[tuple[list[int], list[int], list[int]]]
     loaded: object
     seed: int
+    kept: Kept
     keep: str = "best"
     budget: float | None = None
     samples: Path | None = None
     held_out: bool = True
-    kept: dict = field(default_factory=dict)
     best: dict | None = None
     last: dict | None = None
 
@@ -74,7 +74,8 @@ class Examiner:
         self.last = {"step": trainer.state.global_step, **figures}
         if self._is_best(figures):
             self.best = self.last
-            self.kept = trained_state(trainer.roles) if self.keep == "best" else {}
+            if self.keep == "best":
+                self.kept.write(trainer)
         return figures
 
     def _is_best(self, figures: dict[str, float]) -> bool:
@@ -84,8 +85,8 @@ class Examiner:
 
     def put_best(self, trainer) -> None:
         """Gives the policy and the critic the weights that were kept."""
-        if self.kept:
-            put_trained(trainer.roles, self.kept)
+        if self.keep == "best":
+            self.kept.put(trainer, self.best["step"])
 
     def summary(self) -> dict:
         """For the manifest: which weights are the result, by what, and what the last ones had."""
@@ -96,8 +97,15 @@ class Examiner:
     def state(self) -> dict:
         return {"best": self.best, "last": self.last}
 
-    def restore(self, state: dict, kept: dict) -> None:
-        self.best, self.last, self.kept = state["best"], state["last"], kept
+    def restore(self, state: dict) -> None:
+        """The standing of a checkpoint. Raises Failed where its best weights are gone or altered."""
+        self.best, self.last = state["best"], state["last"]
+        if self.keep == "best" and self.best:
+            self.kept.check(self.best["step"])
+
+    def forget_others(self) -> None:
+        """Removes weights that are the best no more, once no checkpoint leads back to them."""
+        self.kept.forget_others(self.best["step"] if self.best else None)
 
     # ------------------------------------------------------------------------------------------------------------- parts
 

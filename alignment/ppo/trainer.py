@@ -308,10 +308,11 @@ class PPOTrainer(RolloutEngine):
         on the first prompts."""
         rows = [Row(0, p.ids[:1], p.ids[1:], [True] * (len(p.ids) - 1), True, []) for p in self.prompts[:2]]
         batch = micro_batch(rows, list(range(len(rows))), self.renderer.pad_id, self.accelerator.device)
+        training = self.model.training
         self.model.eval()
         with torch.no_grad():
             logps_BA, _, values_BA = self._three(batch)
-        self.model.train()
+        self.model.train(training)
         return (numerics.masked_mean(logps_BA, batch.keep_BA) + numerics.masked_mean(values_BA, batch.keep_BA)).item()
 
     def _save_checkpoint(self, model, trial) -> None:

@@ -217,6 +217,7 @@ def _arguments(session, plan, prompts: int):
 def _examiner(session, cast, parts, watched):
     from alignment.models import Loaded
     from alignment.ppo.examiner import Examiner
+    from alignment.ppo.kept import Kept
     from alignment.ppo.pairs import rendered
 
     settings = session.config.ppo
@@ -225,8 +226,8 @@ def _examiner(session, cast, parts, watched):
     loaded = Loaded(cast.roles.policy, session.tokenizer, session.job.source, session.base, session.preparation)
     return Examiner(
         (parts[1] or parts[0])[: settings.eval_rows], cast.gold, rendered(watched, session.renderer, session.job.ui), loaded,
-        session.config.training.seed, settings.keep, settings.kl_budget, session.job.run.private / "completions.jsonl",
-        held_out=bool(parts[1]),
+        session.config.training.seed, Kept(session.job.run.checkpoints), settings.keep, settings.kl_budget,
+        session.job.run.private / "completions.jsonl", held_out=bool(parts[1]),
     )
 
 

@@ -4,13 +4,35 @@ import json
 
 import pytest
 
-from data_recipes.errors import Interrupted
+from data_recipes.errors import Failed, Interrupted
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights
 
 def train(chain, output, ui=None, **settings):
     reward = settings.pop("reward", None) or str(chain["reward_run"])
     model = settings.pop("model", chain["sft_run"])
     return run_stage("ppo", chain, model, output, ui=ui, reward=reward, **settings)
+
+
+def test_the_best_weights_lie_once_beside_the_checkpoints_and_must_be_whole(chain, tmp_path):
+    """In no checkpoint and not in memory; gone once the run has them, kept as long as a checkpoint leads back to them."""
+    from safetensors import safe_open
+
+    run, settings = tmp_path / "run", {"ppo__kl_budget": 1e-12, "training__learning_rate": 1e-2}  # step 0 stays the best
+    with pytest.raises(Interrupted):
+        train(chain, run, ui=StoppingUi(at=7), **settings)
+    assert [path.name for path in (run / "checkpoints").glob("best-*")] == ["best-0"]
+    for file in (run / "checkpoints").glob("checkpoint-*/ppo.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            assert {name.split("/")[0] for name in tensors.keys()} <= {"trained", "rollout"}
+    kept = run / "checkpoints" / "best-0" / "trained.safetensors"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Failed, match="trained.safetensors was altered"):
+        train(chain, run, **settings)
+    kept.write_bytes(whole)
+    train(chain, run, **settings)
+    assert not list((run / "checkpoints").glob("best-*"))
+    assert (run / "adapter_model.safetensors").read_bytes() == (chain["sft_run"] / "adapter_model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
