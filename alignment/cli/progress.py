@@ -15,6 +15,10 @@ from typing import Any
 # The figures shown while training, in this order; everything else goes to metrics.jsonl only.
 FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("loss", "loss", lambda value: f"{value:.4f}"),
+    ("score/mean", "score", lambda value: f"{value:.3f}"),
+    ("kl/k1", "kl", lambda value: f"{value:.2f}"),
+    ("eval_gold", "held-out gold", lambda value: f"{value:.3f}"),
+    ("eval_proxy", "held-out score", lambda value: f"{value:.3f}"),
     ("eval_loss", "held-out", lambda value: f"{value:.4f}"),
     ("eval_loss_change", "from its least", lambda value: f"{value:+.4f}"),
     ("eval_replay_loss", "general", lambda value: f"{value:.4f}"),

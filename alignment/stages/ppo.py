@@ -111,8 +111,9 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
     each = settings.update_epochs * (settings.rollout_size // config.training.batch_size)
     rollouts = math.ceil(steps / each)
     part = "; the last rollout is used in part" if steps % each else ""
-    session.job.ui.say(f"{steps} steps: {rollouts} rollouts of {settings.rollout_size} answers, so that each prompt is "
-                       f"answered {rollouts * settings.rollout_size / prompts:.1f} times{part}")
+    answers = rollouts * settings.rollout_size
+    session.job.ui.say(f"{steps} steps: {rollouts} rollout{'s' * (rollouts > 1)} of {settings.rollout_size} answers, "
+                       f"{answers:,} answers to {prompts:,} prompts{part}")
     if not held_out and settings.keep == "best":
         raise Refused("no prompt is held out, so nothing can tell which weights are the best", where="data.validation_share",
                       expected="a share above 0, or --validation FILE", do="Or take the last weights: --set ppo.keep=last.")
