@@ -6,6 +6,7 @@ Written into the Trainer's own checkpoint folder before it is sealed, as JSON an
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def save_state(trainer, folder: str) -> None:
     if at_work:
         tensors |= {f"rollout/{name}": value.contiguous() for name, value in rollout.figures.items()}
     trainer.examiner.forget_others()
+    if isinstance(trainer.roles, SharedRoles):  # PEFT writes each adapter; the frozen ones are where they came from
+        for frozen in set(trainer.roles.policy.peft_config) - {POLICY, CRITIC}:
+            shutil.rmtree(Path(folder, frozen))
     Path(folder, STATE).write_text(json.dumps(state), encoding="utf-8")
     save_file(tensors, str(Path(folder, TENSORS)))
 

@@ -24,6 +24,8 @@ def test_the_best_weights_lie_once_beside_the_checkpoints_and_must_be_whole(chai
     for file in (run / "checkpoints").glob("checkpoint-*/ppo.safetensors"):
         with safe_open(file, "pt") as tensors:
             assert {name.split("/")[0] for name in tensors.keys()} <= {"trained", "rollout"}
+    folders = {path.name for path in (run / "checkpoints").glob("checkpoint-*/*") if path.is_dir()}
+    assert folders == {"critic"}  # frozen adapters are where they came from
     kept = run / "checkpoints" / "best-0" / "trained.safetensors"
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
