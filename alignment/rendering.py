@@ -38,7 +38,7 @@ def check_keys(config: Any, *, encoder_decoder: bool) -> None:
     """Raises Refused for a key of the `data` section that this kind of model would not honour."""
     for name, why in (DECODER_ONLY if encoder_decoder else ENCODER_DECODER_ONLY).items():
         key, default = f"data.{name}", SftData.model_fields[name].default
-        if not config.given(key) or getattr(config.data, name, default) == default:
+        if getattr(config.data, name, default) == default or not config.given(key):
             continue  # a saved config.yaml names every key
         raise Refused(f"{key} does not fit this model: {why}", where=config.origin(key), do="Leave it out.")
 
