@@ -1,8 +1,7 @@
 """Precision, checkpointing, threads and micro-batch: decided once from the machine, printed, recorded, overridable.
 
-The memory estimate counts weights, gradients, Adam's two moments, activations and the logits' tiles. Activations follow
-Korthikanti et al. 2022 (arXiv 2205.05198, equation 2) without the attention matrix, which fused attention never keeps:
-34 bytes x tokens x hidden x layers at 16 bit.
+The memory estimate counts weights, gradients, Adam's two moments, activations and the logits' tiles. Activations are counted
+without the attention matrix, which fused attention never keeps (`alignment.activations`).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SHARE = 0.8  # of the free memory that the estimate may fill; the rest is fragmentation and what others take
 GIB = 1 << 30
+LIBRARIES = 64 << 20
 # glibc's mallopt(3): by default a freed block at the heap's end goes back to the system, and is paged in anew each step
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_ON_HEAP = -1, -3, 32 << 20
 
@@ -38,6 +38,7 @@ class ModelShape:
     vocabulary: int
     copies: int = 1  # whole models in memory: 2 where full tuning keeps a separate reference
     weight_bits: int = 0  # 4 or 8 for a quantised base, else 0
+    kept: float = 0.0  # values a token that all layers keep for the backward pass (`activations`); 0: 17 hidden sizes a layer
     whole_logits: int = 0  # positions of a row whose logits are held whole; 0 where they are made in tiles
 
 
@@ -175,12 +176,15 @@ def free_memory(device: torch.device) -> int:
 
 
 def own_memory(device: torch.device) -> int:
-    """Bytes that this process holds already where it shares the memory with what it loads; 0 on a GPU."""
+    """Bytes that this process holds already where it shares the memory with what it loads; 0 on a GPU.
+
+    TRL and the optimizer's code come later; what they take was measured on a model of no size.
+    """
     if device.type == "cuda":
         return 0
     import psutil
 
-    return psutil.Process().memory_info().rss
+    return psutil.Process().memory_info().rss + LIBRARIES
 
 
 def estimate(
@@ -189,8 +193,8 @@ def estimate(
     """Peak bytes by part for `rows` sequences of `length` tokens in one micro-batch."""
     tokens, width = rows * length, BYTES[precision]
     weight_bytes = shape.weight_bits / 8 * 1.1 if shape.weight_bits else BYTES[weights]
-    per_token = 34 * width / 2 * shape.hidden
-    kept = 2 * width * shape.hidden * shape.layers + per_token if checkpointing else per_token * shape.layers
+    per_token = width * (shape.kept or 17 * shape.hidden * shape.layers)
+    kept = 2 * width * shape.hidden * shape.layers + per_token / shape.layers if checkpointing else per_token
     tile = min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
     head = 3 * 4 * (rows * shape.whole_logits * shape.vocabulary if shape.whole_logits else tile)
     return {

@@ -21,9 +21,10 @@ from data_recipes.errors import Refused
 from data_recipes.seq2seq import AnyRenderer, make_renderer
 
 from alignment import adapter_weights, adapters, added_tokens, dropout, tasks
+from alignment.activations import kept_values
 from alignment.adapters import AdapterChoice
 from alignment.data import Rendered, render_part
-from alignment.hardware import ModelShape, Plan, make_plan
+from alignment.hardware import ModelShape, Plan, best_device, make_plan
 from alignment.job import Job
 from alignment.merge import MergeRequest, merge
 from alignment.models import (
@@ -275,22 +276,23 @@ def model_shape(session: Session, copies: int, tuned: int = 1) -> ModelShape:
         if session.preparation.added:
             added_tokens.grow(model, len(session.tokenizer))
         total = sum(p.numel() for p in model.parameters())
-        trained = _trained(session, model)
+        model = _tuned(session, model)
+        trained = adapter_weights.tuned(model)["parameters"]
     text = base.get_text_config()
     bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
     layers = max(text.num_hidden_layers, getattr(text, "num_decoder_layers", None) or 0)  # a token goes through one stack
-    return ModelShape(total, tuned * trained, layers, text.hidden_size, text.vocab_size, copies, bits)
+    kept = kept_values(model, text, all_weights=session.full, dropout=bool(session.config.adapter.dropout), layers=layers,
+                       device=best_device(session.config.hardware.device).type)
+    return ModelShape(total, tuned * trained, layers, text.hidden_size, text.vocab_size, copies, bits, kept)
 
 
-def _trained(session: Session, model) -> int:
-    """Trained parameters, by choosing them or making the adapter on the meta device."""
+def _tuned(session: Session, model):
+    """The model with what will be trained, on the meta device: weights that are chosen, or an adapter."""
     if session.full:
-        model = adapter_weights.unfreeze(model, session.choice, session.task)
-    elif session.parent_adapter:
-        model = adapter_weights.like_parent(model, session.parent_adapter, task=session.task)
-    else:
-        model = adapter_weights.new_adapter(model, session.choice, task=session.task, seed=0)
-    return adapter_weights.tuned(model)["parameters"]
+        return adapter_weights.unfreeze(model, session.choice, session.task)
+    if session.parent_adapter:
+        return adapter_weights.like_parent(model, session.parent_adapter, task=session.task)
+    return adapter_weights.new_adapter(model, session.choice, task=session.task, seed=0)
 
 
 def total_steps(session: Session, rows: int) -> int:

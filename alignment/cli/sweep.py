@@ -56,6 +56,7 @@ class _SweepCommand(Command):
         from alignment.cli.train import load_settings
         from alignment.sweeping.grid import parse_over
         from alignment.sweeping.work import Sweep, plan, run
+        from data_recipes.errors import Failed
 
         ui = make_ui(options["as_json"])
         asked = Sweep(
@@ -65,7 +66,12 @@ class _SweepCommand(Command):
         )
         if options["dry_run"]:
             return _show_plan(plan(asked, ["--measure"] if options.get("measure") else []), ui)
-        result = run(asked)
+        try:
+            result = run(asked)
+        except Failed as error:
+            if error.document and not options["as_json"]:  # what the other runs came to
+                show(error.document)
+            raise
         if not options["as_json"]:
             show(result)
         return result
@@ -117,6 +123,9 @@ def show(result: dict[str, Any]) -> None:
     from alignment.sweeping.metrics import By
     from alignment.sweeping.table import printed
 
+    if not result["settings"]:
+        click.echo(result["table"])
+        return
     by, best = By(result["by"]["name"], result["by"]["better"] == "lower"), result["best"]
     print_tables([printed(list(result["over"]), by, result["settings"])], result["notes"])
     if best:

@@ -50,7 +50,10 @@ class Children:
 
     def run(self, arguments: list[str], *, quiet: bool = False) -> Ended:
         """Runs `python -m alignment ARGUMENTS --json`; what it says goes to standard error, or nowhere when quiet."""
-        command = [sys.executable, "-m", "alignment", *arguments, "--json"]
+        return self.start([sys.executable, "-m", "alignment", *arguments, "--json"], quiet=quiet)
+
+    def start(self, command: list[str], *, quiet: bool) -> Ended:
+        """Runs a command that prints one JSON document, to its end."""
         # a group of its own: a terminal's Ctrl-C would reach it beside ours, and two signals stop a stage without a checkpoint
         apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"process_group": 0}
         self._child = subprocess.Popen(

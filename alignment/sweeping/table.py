@@ -54,7 +54,8 @@ def ahead(rows: list[dict], best: dict, by: By) -> dict | None:
     found = difference(*values)
     if found is None:
         return None
-    told_apart = found.low is not None and (found.high < 0 if by.lower else found.low > 0)
+    always = found.n >= ENOUGH and found.sd == 0 and found.mean != 0
+    told_apart = always or (found.low is not None and (found.high < 0 if by.lower else found.low > 0))
     return {"next": others[0]["words"], **found.as_dict(), "told_apart": told_apart}
 
 
@@ -80,6 +81,8 @@ def notes(grid: Grid, by: By, rows: list[dict], best: dict | None, lead: dict | 
 def _lead_words(lead: dict) -> str:
     if not lead["mean"]:
         return f"{lead['next']} has the same mean; of equals the first is named. Another figure may part them (--by)."
+    if lead["told_apart"] and not lead["sd"]:
+        return f"Next is {lead['next']}, {number(abs(lead['mean']))} behind with every seed."
     if lead["low"] is None:
         return f"Next is {lead['next']}, {number(abs(lead['mean']))} behind; too few seeds to tell the two apart."
     interval = f"{number(lead['mean'])} [{number(lead['low'])}, {number(lead['high'])}] over {lead['n']} seeds"

@@ -152,7 +152,7 @@ def conclude(sweep: Sweep, record: Record) -> dict:
                               "seeds": list(sweep.grid.seeds), "runs": record.content["runs"]}
     write_text(sweep.output / TABLE, table.as_csv(sweep.grid, record.content["runs"], figures))
     if not figures:
-        return {**result, "by": None, "settings": [], "best": None, "notes": []}
+        return {**result, "by": None, "settings": [], "best": None, "notes": [], "table": str(sweep.output / TABLE)}
     by = metrics.choose(Run.open(record.folder(finished[0])), sweep.by)
     rows = table.tabulate(sweep.stage, sweep.grid, by, figures)
     best = table.best_of(rows)

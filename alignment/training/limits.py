@@ -48,6 +48,10 @@ def measuring(session: Session, plan: Plan, trainer, start: int, total: int) -> 
             _stop(session, too_long(timing, start, total, limits.max_hours))
         session.job.ui.measured(facts)
 
+    def on_end(seconds: float) -> None:
+        if processes.is_first():
+            session.job.run.manifest["hardware"]["measured"]["took"] = round(seconds, 4)
+
     def agree(value: float) -> float:
         if plan.world == 1:
             return value
@@ -56,7 +60,7 @@ def measuring(session: Session, plan: Plan, trainer, start: int, total: int) -> 
         return float(shared.item())
 
     schedule = schedule_of(session, plan, trainer, start, total)
-    return MeasureCallback(schedule, lambda: peak_memory(plan.device), on_memory, on_timing, agree)
+    return MeasureCallback(schedule, lambda: peak_memory(plan.device), on_memory, on_timing, on_end, agree)
 
 
 def schedule_of(session: Session, plan: Plan, trainer, start: int, total: int) -> Schedule:

@@ -160,14 +160,15 @@ def peak_memory(device: str) -> int:
 class MeasureCallback(TrainerCallback):
     """Watches the first steps, then tells what the whole run takes.
 
-    on_memory: told the peak in bytes after the first step. on_timing: told a `Timing`, once. Both may raise. agree: makes one
-    answer of those of all processes.
+    on_memory: told the peak in bytes after the first step. on_timing: told a `Timing`, once. Both may raise. on_end: told the
+    seconds that the run took from then on. agree: makes one answer of those of all processes.
     """
 
     schedule: Schedule
     memory: Callable[[], int]
     on_memory: Callable[[int], None]
     on_timing: Callable[[Timing], None]
+    on_end: Callable[[float], None] = lambda seconds: None
     agree: Callable[[float], float] = lambda value: value
     clock: Callable[[], float] = time.perf_counter
     seconds: list[float] = field(default_factory=list)
@@ -187,7 +188,7 @@ class MeasureCallback(TrainerCallback):
         if len(self.seconds) == 1:
             self.on_memory(int(self.agree(self.memory())))
         if self.agree(float(self._enough())):
-            self.done = True
+            self.done, self.told = True, self.mark
             self.on_timing(self._timing())
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -195,6 +196,10 @@ class MeasureCallback(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         self.mark = self.clock()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.done:
+            self.on_end(self.clock() - self.told)
 
     def _spend(self, on: list[float]) -> None:
         now = self.clock()
