@@ -54,9 +54,14 @@ def overlap(records: Sequence[Any], arms: Iterable[Arm]) -> dict[str, dict]:
 
 
 def _overlap_of(arm: Arm, wanted: list[set[str]], cache: dict) -> dict:
+    return in_files({run.path: run for member in arm.members for run in ancestors(member)}.values(), wanted, cache)
+
+
+def in_files(runs: Iterable[Run], wanted: list[set[str]], cache: dict) -> dict:
+    """How many of the rows have a prompt that lies in a training file of these runs."""
     trained: set[str] = set()
     files, unchecked = [], []
-    for run in {run.path: run for member in arm.members for run in ancestors(member)}.values():
+    for run in runs:
         for entry in training_sources(run):
             path, why = find(run, entry)
             if path is None:
@@ -69,8 +74,9 @@ def _overlap_of(arm: Arm, wanted: list[set[str]], cache: dict) -> dict:
 
 
 def training_sources(run: Run) -> list[dict]:
-    """What the manifest says about the files that the run was trained on."""
-    return ((run.manifest.get("data") or {}).get("train") or {}).get("sources") or []
+    """What the manifest says about the files that the run was trained on, those of replayed rows among them."""
+    data = run.manifest.get("data") or {}
+    return [source for part in ("train", "replay") for source in (data.get(part) or {}).get("sources") or []]
 
 
 def find(run: Run, entry: dict) -> tuple[Path | None, str]:

@@ -17,6 +17,7 @@ from data_recipes.errors import Refused
 from data_recipes.intervals import bootstrap_ratio
 
 from alignment.evaluate.arms import Arm, base_source, finished, tidy
+from alignment.evaluate.evidence import in_files, prompt_keys
 from alignment.evaluate.rows import read_rows
 from alignment.runs import Run, parent_path
 from alignment.sources import Source, resolve
@@ -40,7 +41,9 @@ def measure(question: Any, compared: list[Arm], ui: Any) -> dict:
     losses = {arm.name: _losses(question, arm, rows.records, ui) for arm in lines}
     before = {arm.name: _before_name(arm, lines, question.how.get("base")) if arm in compared else None for arm in lines}
     entries = [_entry(arm, before[arm.name], losses, rows.records, question.decoding.seed) for arm in lines]
-    return {"rows": len(rows.records), "sources": rows.ledger.sources, "arms": entries}
+    wanted = [prompt_keys(record) for record in rows.records]
+    trained = {arm.name: in_files([Run.open(m.path) for m in arm.members if m.kind == "run"], wanted, {}) for arm in compared}
+    return {"rows": len(rows.records), "sources": rows.ledger.sources, "arms": entries, "trained": trained}
 
 
 def line_up(compared: list[Arm], base_at: str | None) -> list[Arm]:
@@ -192,5 +195,7 @@ def panel(found: dict) -> dict:
 
 
 def notes(found: dict) -> list[str]:
-    """One sentence a run."""
-    return [said for said in map(verdict, found["arms"]) if said]
+    """One sentence a run, and one where the rows were not as general as they should be."""
+    trained = [f"{name} was itself trained on files with the prompts of {seen['rows']} of these {seen['of']} general rows: "
+               "what it has forgotten of others shows less." for name, seen in found["trained"].items() if seen["rows"]]
+    return [*(said for said in map(verdict, found["arms"]) if said), *trained]

@@ -40,7 +40,7 @@ def training_rows(run: Run) -> tuple[RowSet | None, str]:
     rows = read_rows(
         SimpleNamespace(**section),
         KINDS[run.stage],
-        seed=run.manifest["config"]["training"]["seed"],
+        seed=run.manifest["config"]["training"]["seed"] if section.get("split_seed") is None else section["split_seed"],
         private=run.private,
     )
     return rows, ""

@@ -58,7 +58,8 @@ class TargetTrainer(Seams, Seq2SeqTrainer):
         mode, before = ("train", "") if self.model.training else ("eval", "eval_")
         means = {f"{before}{name}": sum(values) / len(values) for name, values in self._metrics[mode].items()}
         self._metrics[mode].clear()
-        super().log({**logs, **means}, start_time)
+        logs.update(means)  # in place, as TRL does: the callbacks of an evaluation see the same dictionary
+        super().log(logs, start_time)
 
 
 def make_trainer(session, plan, train: Rendered, held_out: Rendered) -> TargetTrainer:

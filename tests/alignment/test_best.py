@@ -8,8 +8,9 @@ import math
 import pytest
 
 from alignment.training.best import Figure, Standing, Watch, advance
-from data_recipes.errors import Interrupted
+from data_recipes.errors import Failed, Interrupted
 from data_recipes.files import write_jsonl
+from tests import tiny
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights, world
 
 
@@ -78,3 +79,52 @@ def test_a_run_with_everything_that_is_stopped_ends_as_one_that_never_was(files,
     assert weights(tmp_path / "stopped") == weights(tmp_path / "straight")
     assert stopped["content_hash"] == straight["content_hash"]
     assert json.loads((tmp_path / "stopped" / "align.json").read_text())["kept"] == kept
+
+
+@pytest.mark.parametrize("stage", [
+    pytest.param("sft", marks=pytest.mark.slow), "reward", pytest.param("dpo", marks=pytest.mark.slow),
+    pytest.param("sft of an encoder-decoder", marks=pytest.mark.slow)])
+def test_every_stage_keeps_the_best_by_its_accuracy_and_a_stop_changes_nothing(files, tmp_path, stage):
+    if stage not in files:
+        stage, base = "sft", tiny.save_base(tmp_path / "base", model=tiny.t5(), tokens=tiny.t5_tokenizer())
+        files = {**files, "base": base}
+    how = {"data__validation_share": 0.3, "training__eval_every": 2, "training__keep": "best", "training__watch": "accuracy",
+           "training__max_steps": 7, "training__learning_rate": 0.02}
+    straight = run_stage(stage, files, files["base"], tmp_path / "straight", **how)
+    with pytest.raises(Interrupted):
+        run_stage(stage, files, files["base"], tmp_path / "stopped", ui=StoppingUi(at=4), **how)
+    stopped = run_stage(stage, files, files["base"], tmp_path / "stopped", **how)
+    assert stopped["content_hash"] == straight["content_hash"]
+    manifest = json.loads((tmp_path / "straight" / "align.json").read_text())
+    kept = manifest["kept"]
+    seen = {row["step"]: row[kept["by"]] for row in metrics(tmp_path / "straight") if kept["by"] in row}
+    assert kept["step"] == min(step for step, value in seen.items() if value == max(seen.values()))
+    assert manifest["metrics"][kept["by"]] == seen[kept["step"]]
+    assert not list((tmp_path / "straight" / "checkpoints").glob("best-*"))
+
+
+def test_a_checkpoint_leads_back_to_its_own_best_weights_and_altered_ones_are_refused(files, tmp_path):
+    how = {"data__validation_share": 0.2, "training__eval_every": 1, "training__keep": "best", "training__max_steps": 8,
+           "training__learning_rate": 1e-3, "training__save_every": 3}
+    with pytest.raises(Interrupted):
+        run_stage("sft", files, files["base"], tmp_path / "run", ui=StoppingUi(at=5), **how)
+    folder = tmp_path / "run" / "checkpoints"
+    sealed = [json.loads((path / "align_checkpoint.json").read_text()) for path in sorted(folder.glob("checkpoint-*"))]
+    needed = {f"best-{seal['counters']['watch']['best']['step']}" for seal in sealed}
+    assert {path.name for path in folder.glob("best-*")} == needed
+    newest = max(folder.glob("best-*"), key=lambda path: int(path.name[5:])) / "trained.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(Failed, match="trained.safetensors was altered"):
+        run_stage("sft", files, files["base"], tmp_path / "run", **how)
+
+
+def test_without_an_evaluation_of_that_name_nothing_is_called_the_best(tmp_path):
+    from types import SimpleNamespace
+
+    from alignment.training.best import BestCallback
+
+    trainer = SimpleNamespace(state=SimpleNamespace(global_step=3))
+    callback = BestCallback(trainer, Watch(Figure("eval_nothing"), "best"), tmp_path)
+    callback.on_evaluate(None, trainer.state, None, {"eval_loss": 1.0})
+    with pytest.raises(Failed, match="no evaluation gave a finite eval_nothing"):
+        callback.finish(print)

@@ -46,6 +46,7 @@ def test_a_reward_run_goes_on_as_a_policy_without_its_head(files, tmp_path, caps
     assert "its parent's head (score) was left behind" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_classifier_goes_on_as_a_policy(files, tmp_path):
     from alignment.config import load
     from alignment.stages import classify

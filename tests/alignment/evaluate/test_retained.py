@@ -106,6 +106,13 @@ def test_the_tables_and_the_page_hold_it(tuned):
     assert "has forgotten" in page and "Learned by heart" in page and "figure" in made
 
 
+def test_general_rows_that_were_trained_on_are_no_measure_and_that_is_said(tuned):
+    result = json.loads((tuned / "eval" / "result.json").read_text())["retained"]
+    assert result["trained"][str(tuned / "child")]["rows"] == 0 and len(retained.notes(result)) == 1
+    result["trained"]["child"] = {"rows": 3, "of": 12}
+    assert "itself trained on files with the prompts of 3 of these 12" in retained.notes(result)[-1]
+
+
 def test_a_model_beside_itself_has_forgotten_nothing(tuned):
     arm = {"name": "run", "before": "base", "held_out": {"difference": {"value": 0.0, "low": -0.1, "high": 0.1}}}
     assert "no forgetting" in retained.verdict(arm)
