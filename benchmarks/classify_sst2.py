@@ -2,7 +2,7 @@
 
     python benchmarks/classify_sst2.py --data ../shared/data --output build/benchmarks/classify_sst2.json
 
-A BERT-shaped encoder (two layers of 128) is pretrained on the spot by masked-language modelling (Devlin et al. 2019, 3.1)
+A BERT-shaped encoder (two layers of 64) is pretrained on the spot by masked-language modelling (Devlin et al. 2019, 3.1)
 on the training sentences themselves, labels unseen; then `align classify` tunes it by each kind on 2,700 rows of SST-2, keeps
 the weights that are best on 300 others, and `align classify predict` labels 400 rows that nothing was chosen by.
 """
@@ -26,8 +26,8 @@ KINDS = {
     "head": 3e-3, "lora": 3e-3, "rslora": 2e-3, "dora": 3e-3, "ia3": 1e-2, "bottleneck": 3e-3, "prefix": 1e-2, "prompt": 1e-2,
     "full": 5e-4,
 }  # fmt: skip
-VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH = 4000, 128, 2, 4, 64
-MASKED, BATCH = 0.15, 64
+VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH = 3000, 64, 2, 4, 48
+MASKED, BATCH = 0.15, 32
 
 
 def read_rows(file: Path) -> list[dict]:
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/classify_sst2.json"))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--steps", type=int, default=2000, help="of pretraining")
+    parser.add_argument("--steps", type=int, default=1500, help="of pretraining")
     parser.add_argument("--epochs", type=float, default=4.0)
     chosen = parser.parse_args()
     import torch

@@ -30,10 +30,10 @@ from tests import docs_pages as pages
 from tests.docs_pages import PAGES, ROOT, Block
 
 OURS = ("alignment", "reward", "data_recipes")
-RUN_ON = ("first-hour.md", "sft.md", "reward.md", "dpo.md", "ppo.md", "data-formats.md")
+RUN_ON = ("first-hour.md", "sft.md", "reward.md", "dpo.md", "ppo.md", "classify.md", "data-formats.md")
 SHORT_ROLLOUTS = [word for key in ("rollout_size=8", "max_new_tokens=8", "eval_rows=4", "normalise=running")
                   for word in ("--set", f"ppo.{key}")]
-HUB_MODELS = re.compile(r"^Qwen/[\w.-]+$")
+HUB_MODELS = re.compile(r"^(Qwen/[\w.-]+|bert-base-uncased)$")
 MAIN_SETTINGS = {
     "sft": ["data.max_length", "data.validation_share", "data.train_on", "adapter.kind", "adapter.rank", "adapter.alpha",
             "adapter.dropout", "adapter.targets", "training.learning_rate", "training.epochs", "training.batch_size",
@@ -43,6 +43,10 @@ MAIN_SETTINGS = {
     "dpo": ["data.max_length", "data.validation_share", "adapter.on_parent", "training.learning_rate", "training.epochs",
             "training.batch_size", "training.warmup", "dpo.beta", "dpo.loss_type", "dpo.loss_weights",
             "dpo.label_smoothing", "dpo.precompute_reference"],
+    "classify": ["data.max_length", "data.validation_share", "adapter.kind", "training.learning_rate", "training.epochs",
+                 "training.batch_size", "training.keep", "training.early_stopping", "classify.task", "classify.labels",
+                 "classify.text", "classify.label", "classify.separator", "classify.group", "classify.class_weights",
+                 "classify.metric"],
     "ppo": ["data.max_length", "training.learning_rate", "training.epochs", "training.batch_size", "training.eval_every",
             "ppo.reward", "ppo.weights", "ppo.combine", "ppo.gold", "ppo.normalise", "ppo.reward_clip", "ppo.whiten_rewards",
             "ppo.missing_stop", "ppo.missing_stop_value", "ppo.kl_coefficient", "ppo.kl_estimator", "ppo.kl_in",
@@ -258,6 +262,9 @@ def test_the_commands_that_are_marked_really_run(tmp_path, monkeypatch, capsys):
     write_jsonl(tmp_path / "support.jsonl", tiny.demonstrations(24))
     write_jsonl(tmp_path / "pairs.jsonl", tiny.comparisons(24))
     write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"Where is order {number}?"} for number in range(2)])
+    (tmp_path / "reviews.csv").write_text("text,label,shop\n" + "".join(
+        f"the film number {number} is {word},{word},{'ab'[number % 2]}\n" for number in range(12) for word in ("good", "bad")))
+    (tmp_path / "new.csv").write_text("text\nthe film is good\n")
     for arguments in to_run():
         code = run(arguments)
         assert code == 0, f"align {' '.join(arguments)}\n{capsys.readouterr().err[-2000:]}"
@@ -298,7 +305,7 @@ def to_run() -> list[list[str]]:
 
 def fitted(line: list[str]) -> list[str]:
     line = ["base" if HUB_MODELS.match(word) else word for word in line]
-    if line[0] in {*STAGES}:
+    if line[0] in {*STAGES} and line[1] != "predict":
         line += ["--set", "hardware.threads=1"]
     if line[0] == "ppo":
         line += ["--max-steps", "4", "--batch-size", "4", *SHORT_ROLLOUTS]

@@ -10,7 +10,7 @@ import click
 
 from alignment.cli.commands import Command, group, output_options
 
-STAGES = ("sft", "reward", "dpo", "ppo")
+STAGES = ("sft", "reward", "dpo", "ppo", "classify")
 
 
 @group("config", example="""

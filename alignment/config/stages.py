@@ -95,6 +95,9 @@ class ClassifyTraining(Training):
     early_stopping: Annotated[int, Field(ge=1), AsWhole] | None = Field(
         None, description="evaluations without a better one after which training stops; null: never"
     )
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0), AsNumber] = Field(
+        0.0, description="share of the target given to all classes alike, in training only; 0.1 is usual"
+    )
 
 
 class Classify(Section):

@@ -81,7 +81,7 @@ def _trainer(session, plan, made):
         train_dataset=made.train.dataset(),
         eval_dataset=made.held_out.dataset() if len(made.held_out) else None,
         processing_class=session.tokenizer,
-        compute_loss_func=loss_of(problem, weights, getattr(config.training, "label_smoothing", 0.0)),
+        compute_loss_func=loss_of(problem, weights, config.training.label_smoothing),
         compute_metrics=evaluated(problem, made.scale),
         preprocess_logits_for_metrics=only_logits,
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from alignment.config import STAGES, StageConfig, describe, load
 from tests import tiny
+from tests.tiny_encoders import sentiment
 
 
 class Recorded:
@@ -43,7 +44,7 @@ def run_stage(stage: str, folder, reads: set[str], *, dry_run: bool = False, **c
     base, rows, output = folder / "base", folder / f"{stage}.jsonl", folder / f"run-{stage}"
     if not base.is_dir():
         tiny.save_base(base)
-    made = tiny.demonstrations(10) if stage in ("sft", "ppo") else tiny.comparisons(10)
+    made = {"sft": tiny.demonstrations, "ppo": tiny.demonstrations, "classify": sentiment}.get(stage, tiny.comparisons)(10)
     rows.write_text("".join(json.dumps(row) + "\n" for row in made))
     nouns = {
         "model.path": str(base),
@@ -72,6 +73,7 @@ def test_every_key_is_read(stage, tmp_path, parent):
     reads: set[str] = set()
     run_stage(stage, tmp_path, reads)
     said = {"data.system": "Be kind.", "data.thinking": "off", **({"data.train_on": "last"} if stage == "sft" else {})}
+    said = {} if stage == "classify" else said
     (tmp_path / "second").mkdir()
     run_stage(stage, tmp_path / "second", reads, dry_run=True, **{"model.path": parent, **said})
     assert {line.key for line in describe(stage)} - reads == set()

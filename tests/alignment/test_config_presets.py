@@ -34,7 +34,8 @@ def test_every_file_under_configs_is_tested_by_some_test():
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_common_sizes_are_covered(stage):
     names = " ".join(presets(stage))
-    assert all(size in names for size in ("0.5b", "1-3b", "7-8b", "70b")) and "full" in names
+    sizes = ("110m", "350m", "7-8b") if stage == "classify" else ("0.5b", "1-3b", "7-8b", "70b")
+    assert all(size in names for size in sizes) and "full" in names
 
 
 @pytest.mark.parametrize("file", STAGE_FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")

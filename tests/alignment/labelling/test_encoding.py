@@ -47,7 +47,8 @@ def test_the_label_of_a_word_stands_at_its_first_token_alone(kind):
 
 
 def test_a_token_that_two_words_share_belongs_to_the_first():
-    assert first_tokens([(-1, -1), (0, 3), (3, 5), (-1, -1)], [(0, 1), (1, 3), (3, 4), (4, 5), (7, 8)]) == [1, None, 2, None, None]
+    tokens, words = [(-1, -1), (0, 3), (3, 5), (-1, -1)], [(0, 1), (1, 3), (3, 4), (4, 5), (7, 8)]
+    assert first_tokens(tokens, words) == [1, None, 2, None, None]
 
 
 def test_targets_become_what_the_loss_takes():
@@ -72,8 +73,10 @@ def _without_marks():
 
 
 def test_batches_are_padded_on_the_right():
-    rows = [{"input_ids": [2, 5, 3], "token_type_ids": [0, 0, 1], "labels": [1, -100, 0]}, {"input_ids": [2], "token_type_ids": [0],
-             "labels": [0]}]  # fmt: skip
+    rows = [
+        {"input_ids": [2, 5, 3], "token_type_ids": [0, 0, 1], "labels": [1, -100, 0]},
+        {"input_ids": [2], "token_type_ids": [0], "labels": [0]},
+    ]
     batch = Collator(9, TAGS)(rows)
     assert batch["input_ids"].tolist() == [[2, 5, 3], [2, 9, 9]] and batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["labels"].tolist() == [[1, -100, 0], [0, -100, -100]]
