@@ -30,22 +30,21 @@ from alignment.training.measure import (
 
 def measuring(session: Session, plan: Plan, trainer, start: int, total: int) -> MeasureCallback:
     """The callback that measures the first steps of this process, tells the person and holds the limits."""
-    limits = session.config.hardware
-    found: dict = {}
+    hours, gib, found = session.config.hardware.max_hours, session.config.hardware.max_gib, {}
 
     def on_memory(peak: int) -> None:
         found["peak"] = peak
-        if limits.max_gib is not None and peak > limits.max_gib * GIB:
-            _stop(session, too_much_memory(plan, peak, limits.max_gib, session.full))
+        if gib is not None and peak > gib * GIB:
+            _stop(session, too_much_memory(plan, peak, gib, session.full))
 
     def on_timing(timing: Timing) -> None:
-        on_memory(max(found["peak"], peak_memory(plan.device)))
+        on_memory(int(agree(peak_memory(plan.device))))
         facts = {"steps": total, **as_facts(timing, found["peak"], plan.held + plan.total)}
         if processes.is_first():
             session.job.run.write(hardware={**plan.as_dict(), "measured": facts})
         session.job.ui.say(words(timing, found["peak"], plan))
-        if limits.max_hours is not None and timing.hours > limits.max_hours:
-            _stop(session, too_long(timing, start, total, limits.max_hours))
+        if hours is not None and agree(timing.hours) > hours:  # all processes stop, or none
+            _stop(session, too_long(timing, start, total, hours))
         session.job.ui.measured(facts)
 
     def on_end(seconds: float) -> None:
