@@ -7,6 +7,7 @@ import yaml
 from alignment import adapters
 
 TASKS = {"sft": "text-generation", "dpo": "text-generation", "ppo": "text-generation", "reward": "text-classification"}
+SEQ2SEQ = ("text2text-generation", "AutoPeftModelForSeq2SeqLM")
 CLASSIFIED = {"labels": "text-classification", "tokens": "token-classification"}
 LOADERS = {"reward": "AutoPeftModelForSequenceClassification", "sft": "AutoPeftModelForCausalLM"}
 
@@ -16,7 +17,7 @@ def model_card(manifest: dict) -> str:
     stage, base = manifest["stage"], manifest["base"]
     front = {
         "library_name": "peft" if manifest.get("adapter") else "transformers",
-        "pipeline_tag": TASKS.get(stage) or CLASSIFIED[manifest["task"]["name"]],
+        "pipeline_tag": SEQ2SEQ[0] if _apart(manifest) else TASKS.get(stage) or CLASSIFIED[manifest["task"]["name"]],
         "tags": ["align", stage],
         **({"base_model": base["id"]} if base["kind"] == "hub" else {}),
     }
@@ -31,6 +32,10 @@ def model_card(manifest: dict) -> str:
         _table(manifest["metrics"].items()),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _apart(manifest: dict) -> bool:
+    return (manifest.get("task") or {}).get("name") == "seq2seq"
 
 
 def classifier(manifest: dict) -> list[str]:
@@ -60,7 +65,7 @@ def _interval(found: dict) -> str:
 def _loading(manifest: dict) -> str:
     if not manifest.get("adapter"):
         return "A whole model: any transformers loader takes this folder."
-    loader = LOADERS.get(manifest["stage"], LOADERS["sft"])
+    loader = SEQ2SEQ[1] if _apart(manifest) else LOADERS.get(manifest["stage"], LOADERS["sft"])
     labels = ", num_labels=1" if manifest["stage"] == "reward" else ""
     if manifest["stage"] == "classify":
         loader = f"AutoPeftModelFor{'Token' if manifest['task']['name'] == 'tokens' else 'Sequence'}Classification"

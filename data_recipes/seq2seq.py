@@ -156,10 +156,11 @@ class Seq2SeqRenderer:
         return [self._turn(messages, at) for at in (wanted if self.train_on == "all" else wanted[-1:])]
 
     def demonstration(self, record: Text | Demonstration) -> Rendered:
-        """The last turn in one line, encoder first: what is shown to people and counted by audits."""
-        turn = self.turns(record)[-1]
-        trained = [False] * len(turn.input_ids) + [True] * len(turn.target_ids)
-        return Rendered(turn.input_ids + turn.target_ids, trained, turn.input_cut or turn.target_cut)
+        """All its rows in one line, each input before its answer: what is shown to people and counted by audits."""
+        turns = self.turns(record)
+        ids = [token for turn in turns for token in (*turn.input_ids, *turn.target_ids)]
+        trained = [flag for turn in turns for flag in [False] * len(turn.input_ids) + [True] * len(turn.target_ids)]
+        return Rendered(ids, trained, any(turn.input_cut or turn.target_cut for turn in turns))
 
     def prompt(self, messages, tools: list | None = None) -> list[int]:
         """What the encoder reads of a conversation, cut at `max_length` as in training.

@@ -59,9 +59,10 @@ def _stage_of(kind: str, file: str) -> str:
 
 def _show(settings, source, number: int, ui) -> dict[str, Any]:
     """Reads all rows, renders all of them and shows one."""
-    from alignment.data import demonstration_row, pair_row, render_part
+    from alignment.data import demonstration_row, pair_row, render_part, target_rows
     from data_recipes.errors import Refused
     from data_recipes.readers import read
+    from data_recipes.seq2seq import Seq2SeqRenderer
     from data_recipes.show import row_text
 
     rows = read(settings.data.train, KIND_OF[settings.stage], format=settings.data.format)
@@ -70,7 +71,7 @@ def _show(settings, source, number: int, ui) -> dict[str, Any]:
     if settings.data.max_length > longest:
         ui.warn(f"data.max_length {settings.data.max_length:,} is beyond the model's longest context, {longest:,} tokens")
     one = (
-        demonstration_row(renderer)
+        (target_rows if isinstance(renderer, Seq2SeqRenderer) else demonstration_row)(renderer)
         if settings.stage == "sft"
         else pair_row(renderer, whole=settings.stage == "reward", margins=False)
     )

@@ -68,6 +68,8 @@ def test_the_model_s_config_chooses_the_trainer_and_the_run_is_a_plain_peft_fold
     losses = [row["eval_loss"] for row in metrics(run) if "eval_loss" in row]
     assert losses[-1] < losses[0] - 0.5
     assert manifest["metrics"]["read_back_distance"] <= 1e-5
+    card = (run / "README.md").read_text()
+    assert "AutoPeftModelForSeq2SeqLM" in card and "text2text-generation" in card
     plain = AutoPeftModelForSeq2SeqLM.from_pretrained(run)
     assert torch.equal(outputs(plain, ROWS), outputs(load_policy(run).model, ROWS))
     tokenizer = AutoTokenizer.from_pretrained(run)

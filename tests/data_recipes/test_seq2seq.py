@@ -111,7 +111,8 @@ def test_special_tokens_in_words_are_counted_and_shown():
     renderer.turns(record)
     assert renderer.control_tokens(record) == ["</s>", "<extra_id_0>"]
     assert renderer.remarks()[0].startswith("1 rows hold the text of a special token")
-    assert row_text(renderer, chat("Where?", "Here.")).plain == "Where?</s>«Here.</s>»"
+    shown = row_text(renderer, chat("Where?", "Here.", "When?", "Now.")).plain
+    assert shown == "Where?</s>«Here.</s>»User: Where?\nAssistant: Here.\nUser: When?\nAssistant:</s>«Now.</s>»"
 
 
 def test_a_tokenizer_without_end_or_pad_token_is_refused():
