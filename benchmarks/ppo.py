@@ -1,7 +1,7 @@
 """`align ppo` beside TRL's GRPOTrainer on the same base, prompts and budget of answers; and its memory beside `align sft`.
 
     python benchmarks/ppo.py speed  --size M50              seconds of rollout and update, and peak memory against `align sft`
-    python benchmarks/ppo.py reward --chain build/quickstart-0   reward and KL reached, on a finished quickstart's runs
+    python benchmarks/ppo.py reward --chain build/quickstart-0 build/quickstart-1   reward and KL reached
 
 Each arm is a process of its own; ratios are of arms of one call, since machines are shared and noisy.
 """
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 
 from compare import environment
 from measure import Watch, measure
@@ -119,24 +120,46 @@ def print_speed(figures: dict, theirs: dict, peaks: dict) -> None:
 
 
 def reward(given) -> None:
-    """Reward and KL that PPO and GRPO reach from a quickstart's SFT run, by its reward run, with the same number of answers."""
-    chain, work = Path(given.chain).resolve(), given.folder.resolve() / "ppo-reward"
-    runs = chain / "runs"
+    """Reward and KL that PPO and GRPO reach from a quickstart's SFT run, by its reward run, with the same number of answers.
+
+    One chain a seed: each has an SFT run, a reward run and a PPO run of its own.
+    """
+    seen = [reached(given, Path(chain).resolve()) for chain in given.chain]
+    print(f"means over {len(seen)} chains, in brackets the deviation between them")
+    print(f"{'arm':12}" + "".join(f"{name:>18}" for name in seen[0]["sft"]))
+    for arm in seen[0]:
+        columns = [[chain[arm][name] for chain in seen] for name in seen[0][arm]]
+        cells = [f"{mean(values):.2f} ({stdev(values) if len(values) > 1 else 0.0:.2f})" for values in columns]
+        print(f"{arm:12}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+def reached(given, chain: Path) -> dict[str, dict[str, float]]:
+    """KL, reward model and judge by arm, on a chain's held-out requests. A GRPO run that is there already is taken."""
+    runs, work = chain / "runs", given.folder.resolve() / "ppo-reward" / chain.name
     manifest = json.loads((runs / "sft" / "align.json").read_text(encoding="utf-8"))
     base = (runs / "sft" / manifest["base"]["path"]).resolve()
     answers, batch, epochs = 2048, 64, 2
-    arms = []
+    arms = [f"sft={runs / 'sft'}", f"ppo={runs / 'ppo'}"]
     for beta in given.betas:
         output = work / f"grpo-{beta}"
-        grpo(given, base=str(base), adapter=str(runs / "sft"), tokenizer=str(runs / "sft"), output=str(output),
-             prompts=str(chain / "data" / "requests.jsonl"), reward=str(runs / "reward"), rollout=256, batch=batch,
-             epochs=epochs, group=8, new_tokens=48, steps=answers * epochs // batch, rate=1e-3, beta=beta,
-             stops=manifest["template"]["stop_ids"])
+        if not (output / "adapter_model.safetensors").is_file():
+            grpo(given, base=str(base), adapter=str(runs / "sft"), tokenizer=str(runs / "sft"), output=str(output),
+                 prompts=str(chain / "data" / "requests.jsonl"), reward=str(runs / "reward"), rollout=256, batch=batch,
+                 epochs=epochs, group=8, new_tokens=48, steps=answers * epochs // batch, rate=1e-3, beta=beta,
+                 stops=manifest["template"]["stop_ids"], seed=manifest["seeds"]["training"])
         arms.append(f"grpo-{beta}={output}")
-    line = align("eval", f"sft={runs / 'sft'}", f"ppo={runs / 'ppo'}", *arms, "--kl-from", str(runs / "sft"), "--limit", "300",
-                 "--data", str(chain / "data" / "requests_heldout.jsonl"), "--reward", str(runs / "reward"),
-                 "--reward", "data_recipes.toy.judge:judge", "--max-new-tokens", "48", "--batch-size", "100")
-    subprocess.run(line, check=True, env={**os.environ, **environment(given, work)})
+    judges = {"reward model": str(runs / "reward"), "judge": "data_recipes.toy.judge:judge"}
+    line = align("eval", *arms, "--kl-from", str(runs / "sft"), "--limit", str(given.limit), "--data",
+                 str(chain / "data" / "requests_heldout.jsonl"), "--max-new-tokens", "48", "--batch-size", "100", "--json",
+                 *(word for judge in judges.values() for word in ("--reward", judge)))
+    done = subprocess.run(line, check=True, env={**os.environ, **environment(given, work)}, stdout=subprocess.PIPE, text=True)
+    planes = {arm["name"]: arm["plane"] for arm in json.loads(done.stdout)["arms"]}
+    made = {}
+    for name, plane in planes.items():
+        judged = {what: plane["rewards"][judge]["value"] for what, judge in judges.items()}
+        made[name] = {"KL, nats": plane["kl"]["value"], **judged}
+    print(chain.name, json.dumps(made), flush=True)
+    return made
 
 
 def main() -> None:
@@ -144,7 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("speed", "reward"))
     parser.add_argument("--size", default="M50")
-    parser.add_argument("--chain", default="build/quickstart-0")
+    parser.add_argument("--chain", nargs="+", default=["build/quickstart-0"])
+    parser.add_argument("--limit", type=int, default=300, help="held-out requests answered by each arm")
     parser.add_argument("--betas", type=float, nargs="+", default=[0.05])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"))

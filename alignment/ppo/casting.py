@@ -22,6 +22,8 @@ from alignment.rewards import RewardSource
 from alignment.session import Session, loading, trainable_model
 from alignment.sources import Source
 
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes a number
+
 
 @dataclass
 class Cast:
@@ -219,11 +221,11 @@ def account(cast: Cast, plan: Plan) -> list[tuple[str, str]]:
         lines.append(("base, once", _size(sizes.pop("base"), plan.weights)))
         for role in (POLICY, REFERENCE, CRITIC, *sorted(set(sizes) - {POLICY, REFERENCE, CRITIC})):
             if role in sizes:
-                lines.append((role, _size(sizes[role], "float32") + (", trained" if role in (POLICY, CRITIC) else "")))
+                lines.append((role, _size(sizes[role], "float32") + _training(role, sizes[role], "float32")))
     else:
         for role, model in roles.models.items():
             count = sum(p.numel() for p in model.parameters())
-            lines.append((role, _size(count, plan.weights) + (", trained" if role in (POLICY, CRITIC) else "")))
+            lines.append((role, _size(count, plan.weights) + _training(role, count, plan.weights)))
     lines.append(("value head", f"{sum(p.numel() for p in roles.heads[CRITIC].parameters()):,} parameters, "
                   f"begins from the {cast.critic_from}"))
     lines.append(("peak", f"about {plan.total / GIB:.2f} GiB estimated"))
@@ -240,9 +242,15 @@ def _by_adapter(model: PeftModel) -> dict[str, int]:
     return found
 
 
+def _training(role: str, parameters: int, dtype: str) -> str:
+    """What a trained role takes besides, at its peak: a gradient and two moments of each parameter."""
+    if role not in (POLICY, CRITIC):
+        return ""
+    return f", trained with {3 * WIDTHS[dtype] * parameters / GIB:.3f} GiB of gradients and moments"
+
+
 def _size(parameters: int, dtype: str) -> str:
-    width = {"float32": 4, "bfloat16": 2, "float16": 2}[dtype]
-    return f"{parameters:,} parameters, {parameters * width / GIB:.3f} GiB"
+    return f"{parameters:,} parameters, {parameters * WIDTHS[dtype] / GIB:.3f} GiB"
 
 
 def reference_hash(roles: Roles, session: Session) -> dict:

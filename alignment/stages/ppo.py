@@ -123,8 +123,8 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
     if "max_tool_calling_iterations" in config.trainer and not settings.tools:
         raise Refused("there are no tools to call", where="trainer.max_tool_calling_iterations", expected="ppo.tools")
     if plan.precision == "float16":
-        raise Refused("PPO needs float32 or bfloat16: a ratio of probabilities loses too much in float16",
-                      where="hardware.precision")
+        raise Refused("a ratio of probabilities loses too much in float16", where="hardware.precision",
+                      expected="float32, or bfloat16 where the device has it", do="Say --set hardware.precision=float32.")
     if config.trainer.get("use_transformers_continuous_batching") and plan.precision == "bfloat16":
         raise Refused("TRL's continuous batching casts every adapter to bfloat16 for good, the reference too",
                       where="trainer.use_transformers_continuous_batching", do="Leave it out, or use trainer.use_vllm.")
