@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.alignment.chains import metrics
 from tests.alignment.kinds.cells import Cell, cells
 
 pytestmark = pytest.mark.kinds
@@ -21,3 +22,11 @@ def test_dpo_begins_a_fresh_adapter_on_a_base_too(world, tmp_path, stage, kind, 
     base = world.base(family, 64 if kind in ("qlora", "8bit") else 32)
     made = world.run(stage, kind, base, tmp_path / "run", **{"training.max_steps": 1})
     assert made["state"] == "completed"
+
+
+@pytest.mark.parametrize("kind", ["bottleneck", "ia3", "prefix", "prompt"])
+def test_the_other_adapters_train_on_a_quantised_base_too(world, tmp_path, kind):
+    pytest.importorskip("bitsandbytes")
+    made = world.run("sft", kind, world.base("llama", 64), tmp_path / "run", **{"model.quantisation": "4bit"})
+    assert made["state"] == "completed"
+    assert all(row["grad_norm"] > 0 for row in metrics(tmp_path / "run") if "grad_norm" in row)
