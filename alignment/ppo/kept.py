@@ -10,14 +10,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
-from data_recipes.errors import Failed
+from safetensors.torch import load_file
 
 from alignment.ppo.checkpoint import STATE, put_trained, trained_state
-from alignment.training.best import WEIGHTS
+from alignment.training.best import WEIGHTS, check_best, write_best
 from alignment.training.callbacks import same_loss
-from alignment.training.checkpoints import BEST, best_folder, counters, problem, seal, sealed
+from alignment.training.checkpoints import BEST, best_folder, counters, sealed
 
 
 @dataclass(frozen=True)
@@ -30,22 +28,12 @@ class Kept:
         """Keeps the trained weights of this step, sealed before they get their name."""
         probe = trainer.probe()  # in every process, as all that computes
         if trainer.is_world_process_zero():
-            target = best_folder(self.folder, trainer.state.global_step)
-            part = target.with_name(f".{target.name}")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            save_file(trained_state(trainer.roles), str(part / WEIGHTS))
-            seal(part, {"first_rows_loss": probe})
-            shutil.rmtree(target, ignore_errors=True)
-            part.rename(target)
+            write_best(best_folder(self.folder, trainer.state.global_step), trained_state(trainer.roles), probe)
         trainer.accelerator.wait_for_everyone()
 
     def check(self, step: int) -> Path:
         """The folder of `step`. Raises Failed where it is not there, not whole or was altered."""
-        folder = best_folder(self.folder, step)
-        if reason := problem(folder):
-            raise Failed(f"the best weights cannot be used: {reason}", where=folder,
-                         do="Begin anew with --restart; the old run is kept beside.")
+        check_best(folder := best_folder(self.folder, step))
         return folder
 
     def put(self, trainer, step: int) -> None:

@@ -119,7 +119,7 @@ class BestCallback(TrainerCallback):
             raise Refused("weights that are sharded over processes cannot be kept aside", where="training.keep",
                           do="Leave it at last, or launch without FSDP and DeepSpeed.")
         if self.standing.best:
-            self._check(best_folder(self.folder, self.standing.best["step"]))
+            check_best(best_folder(self.folder, self.standing.best["step"]))
 
     def on_evaluate(self, args, state, control, metrics, **kwargs):
         if self.watch.figure.name not in metrics:  # of other rows than the held-out ones
@@ -167,28 +167,34 @@ class BestCallback(TrainerCallback):
         """Writes the trained weights beside the checkpoints, sealed before they get their name."""
         probe = self.trainer.probe()  # in every process: computing a loss gathers
         if state.is_world_process_zero:
-            target = best_folder(self.folder, state.global_step)
-            part = target.with_name(f".{target.name}")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            save_file(trained_weights(self._model()), str(part / WEIGHTS))
-            seal(part, {"first_rows_loss": probe})
-            shutil.rmtree(target, ignore_errors=True)
-            part.rename(target)
+            write_best(best_folder(self.folder, state.global_step), trained_weights(self._model()), probe)
         self.trainer.accelerator.wait_for_everyone()
-
-    def _check(self, folder: Path) -> None:
-        if reason := problem(folder):
-            raise Failed(f"the best weights cannot be used: {reason}", where=folder,
-                         do="Begin anew with --restart; the old run is kept beside.")
 
     def _put(self, folder: Path) -> None:
         """Reads the weights back; the loss on the first rows must be what it was when they were kept."""
         from alignment.training.callbacks import same_loss
 
-        self._check(folder)
+        check_best(folder)
         put_weights(self._model(), load_file(str(folder / WEIGHTS)), folder)
         same_loss(counters(folder)["first_rows_loss"], self.trainer.probe(), self.trainer, lambda text: None)
+
+
+def write_best(target: Path, tensors: dict[str, torch.Tensor], probe: float) -> None:
+    """Best weights in a folder that is sealed before it gets its name. probe: the trainer's, compared when they are put."""
+    part = target.with_name(f".{target.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(tensors, str(part / WEIGHTS))
+    seal(part, {"first_rows_loss": probe})
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def check_best(folder: Path) -> None:
+    """Raises Failed where best weights are gone, not whole or altered."""
+    if reason := problem(folder):
+        raise Failed(f"the best weights cannot be used: {reason}", where=folder,
+                     do="Begin anew with --restart; the old run is kept beside.")
 
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
