@@ -69,7 +69,7 @@ def stratified(records: Sequence[Record], strata: Sequence[str], share: float, s
     if not 0 <= share < 1:
         raise ValueError(f"the share must be at least 0 and below 1, not {share}")
     keys = [prompt_key(record) for record in records]
-    first = {key: stratum for key, stratum in zip(reversed(keys), reversed(strata), strict=True)}
+    first = dict(zip(reversed(keys), reversed(strata), strict=True))  # of several rows with a text the first one's
     held: set[str] = set()
     for stratum in sorted(set(first.values())):
         inside = sorted((files.sha256_text(f"{seed}:{key}"), key) for key in first if first[key] == stratum)

@@ -158,11 +158,15 @@ def _padded(rows: list[dict], name: str, longest: int, filling: int):
     return torch.tensor([[*row[name], *[filling] * (longest - len(row[name]))] for row in rows], dtype=torch.long)
 
 
-def longest_text(tokenizer, config, asked: int) -> tuple[int, str]:
-    """Most tokens of a text: what was asked for, or less where the model reads less; and what to say of it."""
+def longest_text(tokenizer, config, asked: int, taken: int = 0) -> tuple[int, str]:
+    """Most tokens of a text: what was asked for, or less where the model reads less; and what to say of it.
+
+    taken: positions that a prefix or a prompt takes in front of it.
+    """
     limits = {"the tokenizer's limit": tokenizer.model_max_length}
     if positions := getattr(config, "max_position_embeddings", None):
         # RoBERTa counts positions from its padding id on, so that two of them are never used
-        limits["the model's positions"] = positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
+        unused = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+        limits["the model's positions"] = positions - unused - taken
     name, least = min(limits.items(), key=lambda item: item[1])
     return (asked, "") if asked <= least else (least, f"texts are cut at {least} tokens, {name}")

@@ -20,8 +20,9 @@ from data_recipes.split import prompt_key
 from alignment.config.names import nearest
 from alignment.data import RowSet, overlap
 from alignment.job import split_seed
+from alignment.job import split_seed
 
-FORMATS = {"tagged": WORDS + TAGS + ("entities",), "labelled": tuple({name for names in TEXTS for name in names}) + LABELS}
+KNOWN_TEXTS = tuple(dict.fromkeys(name for names in TEXTS for name in names))
 
 
 @dataclass
@@ -51,15 +52,14 @@ def read_labelled(config, private: Path | None, known: Sequence[str] = ()) -> La
     problem = problem_of(records, task=asked.task, names=asked.labels, known=known)
     made = Maker(problem, asked.group)
     train, notes = made.examples(records, ledgers["train"]), []
+    ledgers["train"].check(section.max_rejected, private)
     if section.validation:
         ledgers["validation"] = Ledger(section.max_rejected)
-        records = read.records([section.validation], ledgers["validation"])
-        held_out = made.examples(records, ledgers["validation"])
+        held_out = made.examples(read.records([section.validation], ledgers["validation"]), ledgers["validation"])
+        ledgers["validation"].check(section.max_rejected, private)
         notes += overlap([one.record for one in train], [one.record for one in held_out])
     else:
         train, held_out = _split(train, problem, section.validation_share, split_seed(config))
-    for ledger in ledgers.values():
-        ledger.check(section.max_rejected, private)
     notes += _contradictions(train + held_out)
     return LabelledRows(train, held_out, ledgers, notes, problem=problem, columns=columns)
 
@@ -173,7 +173,7 @@ def _contradictions(examples: list[Example]) -> list[str]:
 def _kind(rows: list[dict], asked) -> str:
     if asked.task != "auto":
         return "tagged" if asked.task == "token" else "labelled"
-    votes = {kind: sum(_fits(row, kind) for row in rows) for kind in FORMATS}
+    votes = {kind: sum(_fits(row, kind) for row in rows) for kind in ("tagged", "labelled")}
     return "tagged" if votes["tagged"] > votes["labelled"] and not asked.label else "labelled"
 
 
@@ -185,9 +185,9 @@ def _in_the_way(names: list[str], kind: str, columns: dict) -> list[str]:
     """Columns that would be taken for those that were named."""
     known = set()
     if columns["text"]:
-        known |= set(WORDS) if kind == "tagged" else {name for pair in TEXTS for name in pair}
+        known |= set(WORDS if kind == "tagged" else KNOWN_TEXTS)
     if columns["label"]:
-        known |= set(TAGS) if kind == "tagged" else set(LABELS)
+        known |= set(TAGS if kind == "tagged" else LABELS)
     return [name for name in names if name in known and name not in (*columns["text"], columns["label"])]
 
 
@@ -197,12 +197,9 @@ def _check_known(names: list[str], kind: str, columns: dict, where: str) -> None
     row = dict.fromkeys(renamed.get(name, name) for name in names)
     if _fits(row, kind):
         return
-    label = TAGS if kind == "tagged" else LABELS
     lacks = "label" if columns["text"] or _has_text(row, kind) else "text"
-    key, usual = ("classify.label", label) if lacks == "label" else ("classify.text", sorted({name for pair in TEXTS
-                                                                                           for name in pair}))
-    if kind == "tagged":
-        usual = label if lacks == "label" else WORDS
+    key = f"classify.{lacks}"
+    usual = {"text": (KNOWN_TEXTS, WORDS), "label": (LABELS, TAGS)}[lacks][kind == "tagged"]
     raise Refused(f"no column is known to hold the {lacks} ({', '.join(names[:12])})", where=where,
                   expected=f"{', '.join(usual)}, or a name of your own", do=f"Say which it is: --set {key}=COLUMN.")
 

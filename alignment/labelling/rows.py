@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from data_recipes.labels import Example, Problem
 from data_recipes.show import CONTROL
 
+from alignment.adapters import kind
 from alignment.data import Rendered, render_part
 from alignment.labelling.encoding import Encoder, example_row, longest_text, scale_of
 
@@ -33,18 +34,28 @@ def encode(session, problem: Problem) -> Encoded:
     from alignment.session import load_base_config
 
     job, rows = session.job, session.job.rows
-    limit, note = longest_text(session.tokenizer, load_base_config(session), session.config.data.max_length)
+    asked = session.config.data.max_length
+    limit, note = longest_text(session.tokenizer, load_base_config(session), asked, taken_positions(session))
     encoder, scale = Encoder(session.tokenizer, limit), scale_of(rows.train, problem)
     one = example_row(encoder, problem, scale)
     train = render_part(rows.train, one, rows.ledgers["train"])
     held_out = render_part(rows.validation, one, rows.ledgers.get("validation", rows.ledgers["train"]))
     for ledger in rows.ledgers.values():
         ledger.check(job.config.data.max_rejected, None if job.dry_run else job.run.private)
-    for said in [*([note] if note else []), *rows.notes]:
+    if note:
+        job.ui.say(note)
+    for said in rows.notes:
         job.ui.warn(said)
     made = Encoded(problem, encoder, train, held_out, _kept(rows.train, train), _kept(rows.validation, held_out), scale)
     show(job, made)
     return made
+
+
+def taken_positions(session) -> int:
+    """Positions of the model that the adapter takes in front of each text."""
+    if session.parent_adapter:
+        return session.job.source.adapter_config().get("num_virtual_tokens") or 0
+    return session.choice.virtual_tokens if "virtual_tokens" in kind(session.choice.kind).keys else 0
 
 
 def _kept(examples: list[Example], part: Rendered) -> list[Example]:

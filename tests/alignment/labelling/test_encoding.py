@@ -91,6 +91,7 @@ def test_a_text_is_cut_where_the_model_ends():
     assert longest_text(tokens, BertConfig(max_position_embeddings=60), 512)[0] == 60
     assert longest_text(tokens, RobertaConfig(max_position_embeddings=66, pad_token_id=1), 512)[0] == 64
     assert longest_text(tokens, BertConfig(max_position_embeddings=512), 20) == (20, "")
+    assert longest_text(tokens, BertConfig(max_position_embeddings=60), 512, taken=20)[0] == 40
 
 
 class Counting(torch.nn.Module):

@@ -11,10 +11,18 @@ from tests.alignment.chains import StoppingUi
 from tests.tiny_encoders import names_and_places, save_encoder, sentiment
 
 QUICK = {
-    "adapter.kind": "full", "training.learning_rate": 5e-3, "training.epochs": 10, "training.batch_size": 8,
-    "training.save_every": 5, "training.warmup": 0, "data.validation_share": 0.2, "data.max_length": 64, "hardware.threads": 1, "hardware.device": "cpu",
+    "adapter.kind": "full",
+    "training.learning_rate": 5e-3,
+    "training.epochs": 10,
+    "training.batch_size": 8,
+    "training.save_every": 5,
+    "training.warmup": 0,
+    "data.validation_share": 0.2,
+    "data.max_length": 64,
+    "hardware.threads": 1,
+    "hardware.device": "cpu",
     "hardware.precision": "float32",
-}  # fmt: skip
+}
 
 
 def world(folder: Path, kind: str = "bert") -> dict[str, Path]:
