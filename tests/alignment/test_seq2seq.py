@@ -29,7 +29,7 @@ from tests import tiny
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights
 
 ROWS = [[60, 70, 80, 90, 1], [61, 1], [62, 72, 82, 92, 101, 102, 103, 1]]
-LONGER = {"training__epochs": 6, "data__validation_share": 0.2, "training__learning_rate": 1e-2}
+LONGER = {"training__epochs": 4, "data__validation_share": 0.2, "training__learning_rate": 1e-2}
 TURNS = [
     {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."},
     {"role": "user", "content": "When?"}, {"role": "assistant", "content": "Now."},
@@ -66,7 +66,7 @@ def test_the_model_s_config_chooses_the_trainer_and_the_run_is_a_plain_peft_fold
     manifest = json.loads((run / "align.json").read_text())
     assert manifest["task"]["name"] == "seq2seq" and manifest["counts"]["train_trained"] > 0
     losses = [row["eval_loss"] for row in metrics(run) if "eval_loss" in row]
-    assert losses[-1] < losses[0] - 0.5
+    assert losses[-1] < losses[0] - 0.3
     assert manifest["metrics"]["read_back_distance"] <= 1e-5
     card = (run / "README.md").read_text()
     assert "AutoPeftModelForSeq2SeqLM" in card and "text2text-generation" in card
@@ -79,15 +79,16 @@ def test_the_model_s_config_chooses_the_trainer_and_the_run_is_a_plain_peft_fold
 
 
 @pytest.mark.parametrize(
-    ("kind", "stops", "grouped"), [("lora", [2], True), ("lora", [1, 6, 9], True), ("full", [3, 7, 10], False)]
+    ("kind", "stops", "grouped"), [("lora", [1, 4, 6], True), ("full", [3], False)]
 )
 def test_stopped_and_continued_equals_never_stopped(files, tmp_path, kind, stops, grouped):
-    settings = {"adapter__kind": kind, "training__group_by_length": grouped}
-    straight = run_stage("sft", files, files["base"], tmp_path / "straight", **settings)
+    write_jsonl(tmp_path / "rows.jsonl", tiny.demonstrations(14))  # 4 steps an epoch, the last one smaller
+    rows, settings = {"sft": tmp_path / "rows.jsonl"}, {"adapter__kind": kind, "training__group_by_length": grouped}
+    straight = run_stage("sft", rows, files["base"], tmp_path / "straight", **settings)
     for step in stops:
         with pytest.raises(Interrupted):
-            run_stage("sft", files, files["base"], tmp_path / "stopped", ui=StoppingUi(at=step), **settings)
-    stopped = run_stage("sft", files, files["base"], tmp_path / "stopped", **settings)
+            run_stage("sft", rows, files["base"], tmp_path / "stopped", ui=StoppingUi(at=step), **settings)
+    stopped = run_stage("sft", rows, files["base"], tmp_path / "stopped", **settings)
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "straight")
     assert weights(tmp_path / "stopped") == weights(tmp_path / "straight")
     assert stopped["counts"] == straight["counts"] and stopped["content_hash"] == straight["content_hash"]
@@ -100,7 +101,7 @@ def test_every_trained_token_weighs_the_same_in_whatever_micro_batch(tmp_path):
     for micro in (1, 4):
         run_stage(
             "sft", {"sft": tmp_path / "rows.jsonl"}, base, tmp_path / str(micro), hardware__micro_batch=micro,
-            training__max_steps=2, adapter__dropout=0.0,
+            training__max_steps=1, adapter__dropout=0.0,
         )  # fmt: skip
         seen.append(metrics(tmp_path / str(micro))[0])
     assert seen[0]["loss"] == pytest.approx(seen[1]["loss"], rel=1e-5)
@@ -140,9 +141,8 @@ def test_a_bart_shape_with_learned_positions_trains_and_answers(files, tmp_path)
 
 def test_checkpointing_trains_the_adapter_too(files, tmp_path):
     for on in ("on", "off"):
-        run_stage(
-            "sft", files, files["base"], tmp_path / on, hardware__checkpointing=on, training__max_steps=2, adapter__dropout=0.0
-        )
+        settings = {"hardware__checkpointing": on, "training__max_steps": 1, "adapter__dropout": 0.0}
+        run_stage("sft", files, files["base"], tmp_path / on, **settings)
     first = [metrics(tmp_path / on)[0] for on in ("on", "off")]
     assert first[0]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-3) and first[0]["grad_norm"] > 0
 
