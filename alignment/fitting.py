@@ -122,5 +122,5 @@ def sentence(found: dict[str, Any], evaluations: int) -> str:
         return f"{since}; the held-out rows are too few to tell a rise from noise."
     noise = f"{rise['value']:+.3f} ± {Z * rise['error']:.3f} (95 %, by the rows' spread)"
     if not found["turned"]:
-        return f"{since}: {noise}, which is within the noise."
-    return f"{since}: {noise}. From there on the rows were learned by heart."
+        return f"{since}: a rise of {noise}, which is within the noise."
+    return f"{since}: a rise of {noise}. From there on the rows were learned by heart."

@@ -73,7 +73,7 @@ def draw_bars(panels: list[dict]) -> Figure:
     """
     columns = len(panels) if len(panels) <= 4 else 3
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.3 * columns, 2.9 * lines), layout="constrained")
+    figure = Figure(figsize=(3.3 * max(columns, 2), 2.9 * lines), layout="constrained")  # a page is wider than one panel
     labels = list(dict.fromkeys(bar["label"] for panel in panels for bar in panel["bars"] if not bar.get("muted")))
     colours = {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(labels)}
     for index, panel in enumerate(panels):

@@ -184,7 +184,7 @@ def verdict(arm: dict) -> str:
     if not others:
         return f"{arm['name']}: nothing to compare its {100 * train['value']:.1f} % with.{listed}"
     least = min((share_difference(_interval(train), _interval(found)) for found in others), key=lambda found: found.low)
-    more = f"{least.text(percent=True, digits=1)} points more"
+    more = f"{100 * least.value:.1f} points [{100 * least.low:.1f}, {100 * least.high:.1f}] more"
     if least.low > 0:
         return f"{arm['name']} has learned rows by heart: {more} of its training rows than of others.{listed}"
     return f"{arm['name']}: {more} training rows than others, which is within the noise.{listed}"

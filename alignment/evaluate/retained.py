@@ -177,8 +177,8 @@ def tables(found: dict) -> list[tuple]:
               interval(part["difference"], 3, signed=True)) for arm in found["arms"] for part in arm["by_source"]]
     if parts:
         made.append(("General rows by source", ("", "source", "rows", "before", "now", "forgotten"), parts))
-    worst_rows = [(names[arm["name"]], row["where"], f"{row['before']:.3f}", f"{row['loss']:.3f}", f"{row['rise']:+.3f}",
-                   f"{row['tokens']:,}") for arm in found["arms"] for row in arm["worst"]]
+    worst_rows = [(names[arm["name"]], Path(row["where"]).name, f"{row['before']:.3f}", f"{row['loss']:.3f}",
+                   f"{row['rise']:+.3f}", f"{row['tokens']:,}") for arm in found["arms"] for row in arm["worst"]]
     if worst_rows:
         made.append(("General rows whose loss rose most", ("", "row", "before", "now", "rise", "tokens"), worst_rows))
     return made

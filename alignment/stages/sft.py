@@ -27,7 +27,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 
 def _tune(job: Job) -> dict:
-    from alignment import session as desk
+    from alignment import noise, session as desk
     from alignment.data import demonstration_row, target_rows
     from alignment.result import finish
     from alignment.tasks import SEQ2SEQ
@@ -38,6 +38,7 @@ def _tune(job: Job) -> dict:
 
     session = desk.open_session(job, task=None)
     drop_head(session)
+    noise.check(session)
     if apart := session.task == SEQ2SEQ:
         seq2seq.check_settings(session)
     train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))

@@ -104,12 +104,6 @@ def smoothed(model, share: float):
 def check_settings(session) -> None:
     """Raises Refused for what this trainer could not do, before anything is rendered."""
     passed_on(session.config)
-    if session.config.training.neftune_alpha and session.kind in ("prefix", "prompt"):
-        raise Refused(
-            "transformers does not find an encoder-decoder's embeddings beneath virtual tokens, so that it could add no noise",
-            where=session.config.origin("training.neftune_alpha"),
-            do="Leave training.neftune_alpha out, or take another adapter.kind.",
-        )
 
 
 def passed_on(config) -> dict[str, Any]:

@@ -110,3 +110,11 @@ def test_a_whole_models_saved_config_has_its_own_dropout(tmp_path):
     run_stage("sft", files, files["base"], tmp_path / "run", adapter__kind="full", model__dropout=0.4, training__max_steps=1)
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["resid_pdrop"] == saved["attn_pdrop"] == saved["embd_pdrop"] == 0.1
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_noise_beneath_virtual_tokens_is_refused_before_anything_is_rendered(tmp_path, kind):
+    files = world(tmp_path / "world", rows=4)
+    with pytest.raises(Refused, match="beneath virtual tokens"):
+        run_stage("sft", files, files["base"], tmp_path / "run", adapter__kind=kind, adapter__rank=16,
+                  training__neftune_alpha=5.0)
