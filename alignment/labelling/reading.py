@@ -20,7 +20,6 @@ from data_recipes.split import prompt_key
 from alignment.config.names import nearest
 from alignment.data import RowSet, overlap
 from alignment.job import split_seed
-from alignment.job import split_seed
 
 KNOWN_TEXTS = tuple(dict.fromkeys(name for names in TEXTS for name in names))
 
