@@ -57,8 +57,13 @@ def has_effect(model: Any, share: float | None) -> None:
     inputs = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     model.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-        first, second = (model(input_ids=ids, **inputs).logits for _ in range(2))
+        first, second = (_last_hidden(model(input_ids=ids, **inputs, output_hidden_states=True)) for _ in range(2))
     model.train(before)
     if torch.equal(first, second):
         raise Failed(f"the model's dropout of {share} has no effect", where="model.dropout",
                      do="Leave it out; the adapter's dropout works with every architecture.")
+
+
+def _last_hidden(output: Any) -> Any:
+    """The last layer's outputs: a new score head is zero and would hide what is below it."""
+    return (getattr(output, "decoder_hidden_states", None) or output.hidden_states)[-1]

@@ -12,11 +12,16 @@ from alignment import dropout
 from alignment.config import load
 from alignment.models import Loading, load_base
 from alignment.sources import resolve
-from alignment.tasks import SCORE
+from alignment.tasks import SCORE, SEQ2SEQ
 from alignment.training.best import Figure, Watch, settle
 from data_recipes.errors import Failed, Refused
 from tests import tiny
 from tests.alignment.chains import run_stage, world
+
+
+def test_an_encoder_decoder_has_it_in_its_decoder(tmp_path):
+    base = resolve(tiny.save_base(tmp_path / "base", model=tiny.t5(dropout=0.0), tokens=tiny.t5_tokenizer()))
+    dropout.has_effect(load_base(base, Loading(dtype="float32", device="cpu", dropout=0.2), task=SEQ2SEQ), 0.2)
 
 
 @pytest.mark.parametrize(("make", "names"), [
@@ -40,6 +45,7 @@ def test_the_fields_an_architecture_has_and_that_they_are_set_in_training_only(m
 
 def test_a_share_of_none_turns_it_off_and_a_head_has_it_too(tmp_path):
     base = resolve(tiny.save_base(tmp_path / "base", model=tiny.gpt2()))
+    dropout.has_effect(load_base(base, Loading(dtype="float32", device="cpu", dropout=0.2), task=SCORE), 0.2)  # a zero head
     model = load_base(base, Loading(dtype="float32", device="cpu", dropout=0.0), task=SCORE).train()
     assert all(module.p == 0 for module in model.modules() if isinstance(module, torch.nn.Dropout))
 
