@@ -33,12 +33,12 @@ def run(place: Path, stage: str, kind: str, micro: int, checkpointing: str) -> d
     """One run; its `hardware` entry."""
     output = place / f"run-{kind}-{micro}-{checkpointing}"
     words = ["--model", place / "base", "--data", place / "data" / "train.jsonl", "--output", output, "--restart"]
-    words += ["--epochs", 1, "--batch-size", BATCH, "--max-length", 256]
+    words += ["--epochs", 1, "--batch-size", BATCH, "--max-length", 256, "--max-rejected", 0.05]
     for setting in (f"adapter.kind={kind}", f"hardware.micro_batch={micro}", f"hardware.checkpointing={checkpointing}",
                     "training.save_every=100000", "data.validation_share=0"):
         words += ["--set", setting]
     subprocess.run([sys.executable, "-m", "alignment", stage, *map(str, words)], check=True, cwd=HERE.parent,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                   stdout=subprocess.DEVNULL)
     return json.loads((output / "align.json").read_text(encoding="utf-8"))["hardware"]
 
 

@@ -49,7 +49,8 @@ def measuring(session: Session, plan: Plan, trainer, start: int, total: int) -> 
 
     def on_end(seconds: float) -> None:
         if processes.is_first():
-            session.job.run.manifest["hardware"]["measured"]["took"] = round(seconds, 4)
+            ended = {"took": round(seconds, 4), "peak_bytes_at_end": peak_memory(plan.device)}
+            session.job.run.manifest["hardware"]["measured"].update(ended)
 
     def agree(value: float) -> float:
         if plan.world == 1:
