@@ -22,17 +22,14 @@ SEGMENTS = "token_type_ids"
 
 @dataclass(frozen=True)
 class Encoder:
-    """Texts to tokens of at most `limit`.
-
-    segments: whether the model tells the two texts of a pair apart by `token_type_ids`.
-    """
+    """Texts to tokens of at most `limit`, by a fast tokenizer."""
 
     tokenizer: Any
     limit: int
 
     @property
     def segments(self) -> bool:
-        """Whether this tokenizer gives segment ids."""
+        """Whether the model tells the two texts of a pair apart by `token_type_ids`."""
         return SEGMENTS in self.tokenizer.model_input_names
 
     def text(self, text: str, pair: str | None = None) -> tuple[dict[str, list[int]], bool]:

@@ -1,5 +1,7 @@
 """The trainer's contract: a step cut into micro-batches is the whole step, and padding changes nothing."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -26,6 +28,15 @@ def test_a_step_in_micro_batches_is_the_whole_step(data, tmp_path):
         seen.append([(row["loss"], row["grad_norm"], row["num_tokens"]) for row in metrics(run)])
     for whole, parts in zip(*seen, strict=True):
         assert parts == pytest.approx(whole, rel=1e-4)
+
+
+def test_transformers_still_counts_items_by_the_switches_that_are_turned_off():
+    from transformers import Trainer
+
+    counting, computing = (inspect.getsource(getattr(Trainer, name)) for name in ("_get_num_items_in_batch", "compute_loss"))
+    assert "self._loss_shifts_labels" in counting and "self.compute_loss_func is not None" in counting
+    assert "if self.model_accepts_loss_kwargs" in computing and "num_items_in_batch=num_items_in_batch" in computing
+    assert {"gather_for_metrics", "_total_train_tokens"}.isdisjoint(vars(Trainer))  # the count of tokens is ours alone
 
 
 def test_the_loss_is_a_mean_over_the_items_of_the_step():
