@@ -26,6 +26,8 @@ def check(config: StageConfig, output: Path) -> None:
         check_data(source, config.origin("data.train") or "--data")
     if config.data.validation:
         check_data(config.data.validation, config.origin("data.validation") or "--validation")
+    if getattr(config.data, "replay", None):
+        check_data(config.data.replay.source, config.origin("data.replay") or "data.replay")
     if getattr(config.data, "tools", None) and not Path(config.data.tools).expanduser().is_file():
         raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
     if config.stage == "ppo" and not config.ppo.reward:

@@ -64,10 +64,10 @@ def expected_of(stage: str, key: str) -> str:
 
 def words(piece: dict[str, Any]) -> str:
     """A piece of JSON Schema in words."""
+    if "examples" in piece:
+        return "null or {" + ", ".join(f"{key}: {value}" for key, value in piece["examples"][0].items()) + "}, say"
     if "anyOf" in piece:
         return " or ".join(words(option) for option in piece["anyOf"])
-    if "$ref" in piece:  # a section within a section
-        return "a mapping of keys"
     if "const" in piece:
         return str(piece["const"])
     if "enum" in piece:

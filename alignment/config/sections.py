@@ -88,7 +88,8 @@ class SftData(Data):
         None, description="text in front of all that an encoder reads, such as 'summarize: ' (encoder-decoder models)"
     )
     replay: Replay | None = Field(
-        None, description="general rows mixed in against forgetting: {source: FILE|HUB, share: 0.05}"
+        None, description="general rows mixed in against forgetting: {source: FILE|HUB, share: 0.05}",
+        examples=[{"source": "general.jsonl", "share": 0.1}],
     )
 
 
