@@ -106,7 +106,7 @@ def test_a_run_counts_them_apart_and_measures_their_held_out_loss(tmp_path):
 def test_a_wrong_replay_is_refused(text, words):
     with pytest.raises(Refused, match=words) as refused:
         load("sft", sets=[text])
-    assert "null or {source: general.jsonl, share: 0.1}" in refused.value.paragraph()
+    assert "null or {share: 0.1, source: general.jsonl}" in refused.value.paragraph()
     with pytest.raises(Refused, match="unknown key data.replay"):
         load("dpo", sets=["data.replay={source: x, share: 0.1}"])
     with pytest.raises(Refused, match="packing"):
