@@ -5,7 +5,8 @@ What holds for every row that comes out of here:
   puts around a text (T5: an end token behind it). A longer one is cut at its end; the special tokens stay;
 - the decoder writes the answer's text and the tokenizer's end token, and every one of these tokens carries loss. A longer
   answer is cut, and then does not end in the end token: it would teach to stop there;
-- the ids of `prompt()` are what the encoder read in training.
+- the ids of `prompt()` are what the encoder read in training;
+- reasoning (a field of its own, or a leading <think> block) is left out on both sides, and counted.
 
 The text of a conversation is what the chat template writes. A tokenizer without one, which is the rule, gets PLAIN: a
 single message is its own words and nothing else, so that `summarize: ...` stays what T5 was pretrained on; a system prompt
@@ -196,8 +197,9 @@ class Seq2SeqRenderer:
     def _turn(self, messages: list[dict], at: int) -> Turn:
         if messages[at].get("tool_calls"):
             raise BadRow("tools-not-supported", "an encoder-decoder model's answer is text, and this one is a tool call")
-        answer = without_reasoning(messages[at])["content"]
-        target, target_cut = self._decoder(answer, self.max_target_length)
+        answer = without_reasoning(messages[at])
+        self.counts["reasoning-left-out"] += answer != {k: v for k, v in messages[at].items() if v is not None}
+        target, target_cut = self._decoder(answer["content"], self.max_target_length)
         inputs, input_cut = self._encoder(self._text(messages[:at]), self.max_length)
         self.counts.update({"input-cut": input_cut, "answer-cut": target_cut})
         return Turn(inputs, target, input_cut, target_cut)
@@ -205,7 +207,7 @@ class Seq2SeqRenderer:
     def _text(self, messages: list[dict]) -> str:
         if self.system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
-        return self._chat.text(messages, prompt=True)
+        return self._chat.text([without_reasoning(message) for message in messages], prompt=True)
 
     def _encoder(self, text: str, limit: int | None) -> tuple[list[int], bool]:
         """Ids inside the tokenizer's own special tokens (written once, where the template has them too), and whether cut."""

@@ -105,6 +105,13 @@ def test_what_has_no_answer_or_no_form_is_refused_with_its_reason():
         made(train_on="last").turns(Demonstration((Message("user", "a"), called)))
 
 
+def test_reasoning_is_left_out_and_counted():
+    renderer = made()
+    [first, second] = renderer.turns(chat("Where?", "<think>Hm.</think>Here.", "When?", "Now."))
+    assert texts(renderer, first)[1] == "Here.</s>" and "Hm" not in texts(renderer, second)[0]
+    assert renderer.remarks() == ["1 rows have reasoning that the chat template does not write"]
+
+
 def test_special_tokens_in_words_are_counted_and_shown():
     renderer = made()
     record = chat("fill <extra_id_0> in", "now</s>")
