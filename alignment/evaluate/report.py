@@ -168,6 +168,7 @@ def facts(manifest: dict) -> list[tuple]:
     ]
     rows += [(f"seed of {name}", value) for name, value in (manifest.get("seeds") or {}).items()]
     rows += [(name.replace("_", " "), value) for name, value in hardware.items() if not isinstance(value, (dict, list))]
+    rows += [(f"measured: {name.replace('_', ' ')}", value) for name, value in (hardware.get("measured") or {}).items()]
     return rows + list((manifest.get("versions") or {}).items())
 
 
