@@ -252,9 +252,12 @@ class Writer:
             yield self._table(self.columns)
 
     def line(self, row: dict) -> bytes:
-        """One row. A table has the columns of its first row."""
+        """One row. A table has the columns of its first row; raises Refused where a row has another one."""
         if not self.mark:
             return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        if strange := sorted(row.keys() - set(self.columns)):
+            raise Refused(f"a row has the column '{strange[0]}', which the first one has not, and a table has no place for it",
+                          where="--output", expected="a name in .jsonl", do="JSON lines hold rows of any columns.")
         return self._table([self._cell(row.get(name)) for name in self.columns])
 
     def _table(self, cells: Sequence) -> bytes:

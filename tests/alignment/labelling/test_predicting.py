@@ -85,6 +85,13 @@ def test_what_cannot_be_is_refused(name, output, said, runs, tmp_path):
         ask(runs, name, tmp_path / "new.jsonl", tmp_path / output)
 
 
+def test_a_table_loses_no_column_of_a_later_row(runs, tmp_path):
+    write_jsonl(tmp_path / "new.jsonl", [{"text": "good"}, {"text": "bad", "label": "pos"}])
+    with pytest.raises(Refused, match="which the first one has not"):
+        ask(runs, "single", tmp_path / "new.jsonl", tmp_path / "out.csv")
+    assert ask(runs, "single", tmp_path / "new.jsonl", tmp_path / "out.jsonl")["rows"] == 2
+
+
 def test_a_file_that_holds_something_else_is_not_replaced_by_chance(runs, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", [{"text": "good"}])
     (tmp_path / "out.csv").write_text("mine")
