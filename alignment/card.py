@@ -45,7 +45,8 @@ def classifier(manifest: dict) -> list[str]:
     if found["task"] == "regression":
         lines.append(f"The number is {found['scale'][0]:.6g} + {found['scale'][1]:.6g} x the model's output.")
     elif found["temperature"] != 1.0:
-        lines.append(f"Its logits are to be divided by {found['temperature']:.4g} (temperature scaling, fitted on held-out rows).")
+        by = f"{found['temperature']:.4g}"
+        lines.append(f"Its logits are to be divided by {by} (temperature scaling, fitted on held-out rows).")
     lines.append("`align classify predict FOLDER --data new.csv --output labels.csv` does all of this.")
     sections = ["## Labels", " ".join(lines)]
     if not (measured := found.get("evaluation")):
@@ -53,7 +54,8 @@ def classifier(manifest: dict) -> list[str]:
     trivial = measured["baseline"]
     rows = [(name, _interval(value), _interval(trivial["figures"][name])) for name, value in measured["figures"].items()]
     if "calibration" in measured:
-        rows += [(f"calibration error, {when}", _interval(measured["calibration"][f"ece_{when}"]), "") for when in ("before", "after")]
+        error = {when: measured["calibration"][f"ece_{when}"] for when in ("before", "after")}
+        rows += [(f"calibration error, {when}", _interval(value), "") for when, value in error.items()]
     head = [f"| on {measured['rows']} held-out rows | with 95 % interval | {trivial['says']} |", "|---|---|---|"]
     return [*sections, "## Held-out figures", "\n".join([*head, *(f"| {a} | {b} | {c} |" for a, b, c in rows)])]
 

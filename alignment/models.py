@@ -68,14 +68,12 @@ class Loaded:
 
 def quiet_libraries() -> None:
     """Silences progress bars and notices of the libraries' own: what matters is said by the suite, once."""
-    import logging as plain_logging
     import warnings
 
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    plain_logging.getLogger("bitsandbytes").setLevel(plain_logging.ERROR)  # one line a layer and step in 8 bits on a CPU
     for module in ("transformers", "trl", "peft"):
         warnings.filterwarnings("ignore", category=FutureWarning, module=module)
     # of the Trainer's checkpoints: with added tokens they hold the embeddings too, and offline PEFT cannot look a base up

@@ -6,6 +6,7 @@ needs, and a command's module is imported when that command is used.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -58,6 +59,8 @@ def program() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command line in this process and returns its exit code."""
+    # bitsandbytes, which PEFT loads where it is installed, warns on loading and in 8 bits at each layer and step on a CPU
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return boundary.run(program, arguments)
 
 
