@@ -89,7 +89,8 @@ def _held_out(session: Session, plan: Plan, trainer) -> float:
 def words(timing: Timing, peak: int, plan: Plan) -> str:
     """The estimate in one line."""
     tests = f", {timing.evaluations} evaluations of {timing.seconds_per_evaluation:.2g} s" if timing.evaluations else ""
-    return (f"measured over {timing.counted} step{"s" * (timing.counted != 1)}: {timing.seconds_per_step:.3g} s a step{tests}, about "
+    steps = f"{timing.counted} step" + "s" * (timing.counted != 1)
+    return (f"measured over {steps}: {timing.seconds_per_step:.3g} s a step{tests}, about "
             f"{duration(timing.left)} left; peak memory {peak / GIB:.2f} GiB ({_planned(plan)})")
 
 
