@@ -309,6 +309,12 @@ def tuned(model: torch.nn.Module) -> dict[str, int]:
     """How many parameters are trained, of how many: an adapter's are counted with the base's, its copies are not."""
     others = set(getattr(model, "peft_config", {})) - {"default"}
     counts = [
-        (p.numel(), p.requires_grad) for name, p in model.named_parameters() if not others.intersection(name.split("."))
+        (_size(p), p.requires_grad) for name, p in model.named_parameters() if not others.intersection(name.split("."))
     ]
     return {"parameters": sum(size for size, trained in counts if trained), "of": sum(size for size, _ in counts)}
+
+
+def _size(parameter: torch.nn.Parameter) -> int:
+    """How many weights a parameter holds; bitsandbytes packs two of four bits into each byte."""
+    packed = 2 * parameter.element_size() if hasattr(parameter, "quant_state") and parameter.dtype == torch.uint8 else 1
+    return parameter.numel() * packed

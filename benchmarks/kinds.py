@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,13 +48,16 @@ def run(place: Path, kind: str, batch: int, more: list[str]) -> dict:
     """One run: trained and all weights, peak of memory in bytes, seconds a step."""
     last = json.loads((place / "base" / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"] - 1
     output = place / "run"
-    words = ["--model", place / "base", "--data", place / "data" / "train.jsonl", "--output", output, "--restart",
-             "--epochs", 1, "--batch-size", batch, "--max-length", 256]
+    shutil.rmtree(output, ignore_errors=True)
+    words = ["--model", place / "base", "--data", place / "data" / "train.jsonl", "--output", output,
+             "--epochs", 1, "--batch-size", batch, "--max-length", 512]
     for setting in (*(text.format(last=last) for text in KINDS[kind]), "training.save_every=100000", "data.validation_share=0",
                     *more):
         words += ["--set", setting]
-    subprocess.run([sys.executable, "-m", "alignment", "sft", *map(str, words)], check=True, cwd=HERE.parent,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-m", "alignment", "sft", *map(str, words)], cwd=HERE.parent,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{kind}: {done.stderr}")
     manifest = json.loads((output / "align.json").read_text(encoding="utf-8"))
     hardware, tuned = manifest["hardware"], manifest["tuned"]
     measured = hardware["measured"]
