@@ -2,7 +2,7 @@
 
     python benchmarks/classify_sst2.py --data ../shared/data --output build/benchmarks/classify_sst2.json
 
-A BERT-shaped encoder (two layers of 128) is pretrained on the spot by masked-language modelling (Devlin et al. 2019, 3.1)
+A BERT-shaped encoder (two layers, 128 wide) is pretrained on the spot by masked-language modelling (Devlin et al. 2019, 3.1)
 on the training sentences themselves, labels unseen; then `align classify` tunes it by each kind on 2,700 rows of SST-2, keeps
 the weights that are best on 300 others, and `align classify predict` labels 400 rows that nothing was chosen by.
 """
@@ -26,7 +26,7 @@ KINDS = {
     "head": 3e-3, "lora": 3e-3, "rslora": 2e-3, "dora": 3e-3, "ia3": 1e-2, "bottleneck": 3e-3, "prefix": 1e-2, "prompt": 1e-2,
     "full": 1e-3,
 }  # fmt: skip
-VOCABULARY, WIDTH, LAYERS, HEADS, LENGTH = 3000, 128, 2, 4, 48
+VOCABULARY, LAYERS, HEADS, LENGTH = 3000, 2, 4, 48
 MASKED, BATCH, RATE = 0.15, 32, 3e-3
 PREFIX = 20  # positions that adapter.kind prefix and prompt take
 
@@ -37,7 +37,7 @@ def read_rows(file: Path) -> list[dict]:
     return [{"text": text, "label": {"0": "negative", "1": "positive"}[label]} for text, label in pairs]
 
 
-def pretrain(folder: Path, texts: list[str], steps: int) -> float:
+def pretrain(folder: Path, texts: list[str], steps: int, width: int) -> float:
     """Writes an encoder that was trained to guess masked words of the texts; returns its last mean loss in nats."""
     import torch
     from tokenizers import BertWordPieceTokenizer
@@ -48,7 +48,7 @@ def pretrain(folder: Path, texts: list[str], steps: int) -> float:
     pieces.train_from_iterator(texts, vocab_size=VOCABULARY, min_frequency=2, show_progress=False)
     tokens = BertTokenizerFast(vocab=pieces.get_vocab(), model_max_length=LENGTH)
     config = BertConfig(
-        vocab_size=len(tokens), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=LAYERS,
+        vocab_size=len(tokens), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=LAYERS,
         num_attention_heads=HEADS, max_position_embeddings=LENGTH + PREFIX, pad_token_id=tokens.pad_token_id,
     )  # fmt: skip
     model = BertForMaskedLM(config).train()
@@ -97,14 +97,14 @@ def right(run: Path, rows: Path, output: Path, labels: list[str]) -> np.ndarray:
     return np.array([one == other for one, other in zip(said, labels, strict=True)], dtype=float)
 
 
-def compare(data: Path, folder: Path, kinds: list[str], steps: int, epochs: float) -> dict:
-    """All figures. folder: a place for base and runs."""
+def compare(data: Path, folder: Path, kinds: list[str], steps: int, epochs: float, width: int) -> dict:
+    """All figures. folder: a place for base and runs. steps, width: of the encoder's pretraining, and its hidden size."""
     rows, test = read_rows(data / "sst2_train_3000.tsv"), read_rows(data / "sst2_dev_400.tsv")
     write_jsonl(folder / "train.jsonl", rows)
     write_jsonl(folder / "test.jsonl", [{"text": row["text"]} for row in test])
     labels = [row["label"] for row in test]
     started = time.perf_counter()
-    loss = pretrain(folder / "base", [row["text"] for row in rows], steps)
+    loss = pretrain(folder / "base", [row["text"] for row in rows], steps, width)
     print(f"pretrained: {steps} steps, loss {loss:.2f}, {time.perf_counter() - started:.0f} s", flush=True)
     commonest = max(set(labels), key=[row["label"] for row in rows].count)
     found, hits = [], {}
@@ -129,13 +129,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/classify_sst2.json"))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--steps", type=int, default=800, help="of pretraining")
+    parser.add_argument("--width", type=int, default=128, help="hidden size of the encoder")
     parser.add_argument("--epochs", type=float, default=4.0)
     chosen = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        result = compare(chosen.data, Path(folder), chosen.kinds, chosen.steps, chosen.epochs)
+        result = compare(chosen.data, Path(folder), chosen.kinds, chosen.steps, chosen.epochs, chosen.width)
     majority = result["majority"]
     print(f"{'majority':11} {100 * majority['value']:.1f} % [{100 * majority['low']:.1f}, {100 * majority['high']:.1f}]")
     if "full_minus_head" in result:
