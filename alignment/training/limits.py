@@ -71,19 +71,19 @@ def schedule_of(session: Session, plan: Plan, trainer, start: int, total: int) -
     if trainer.own_clock:
         return Schedule(np.ones(total), start, trainer.deal.steps, lambda step: step % every == 0 or step == total)
     units, held_out = step_units(trainer.order, total, plan.micro_batch), _held_out(session, plan, trainer)
-    each = session.config.training.eval_every or math.ceil(len(trainer.order.lengths) / trainer.order.batch)
+    each = session.config.training.eval_every or math.ceil(len(trainer.order) / trainer.order.batch)
     evaluates = (lambda step: step % each == 0) if held_out else (lambda step: False)
     return Schedule(units, start, period, evaluates, held_out)
 
 
 def _held_out(session: Session, plan: Plan, trainer) -> float:
-    """Work of one evaluation in units of a training step; 0 where nothing is held out."""
+    """Work of one evaluation in units of a training step, which count all processes; 0 where nothing is held out."""
     from alignment.training.loop import row_lengths
 
     if trainer.eval_dataset is None or not len(trainer.eval_dataset):
         return 0.0
     share = forward_share(all_weights=adapters.tunes_weights(session.config.adapter.kind), checkpointing=plan.checkpointing)
-    return share * sum(row_lengths(trainer.eval_dataset)) / plan.world
+    return share * sum(row_lengths(trainer.eval_dataset))
 
 
 def words(timing: Timing, peak: int, plan: Plan) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from alignment.training.order import EpochOrder, epoch_order
+from alignment.training.order import EpochOrder
 
 # One step of many seconds says as much as three of few; a step of milliseconds is mostly noise.
 LONG, SHORT, FEW, MANY = 30.0, 5.0, 3, 50
@@ -122,12 +122,10 @@ def forward_share(*, all_weights: bool, checkpointing: bool) -> float:
 
 
 def step_units(order: EpochOrder, steps: int, micro: int) -> np.ndarray:
-    """Tokens with padding of each of the first `steps` steps, shape (steps,)."""
+    """Tokens with padding of each of the first `steps` steps, of all processes together, shape (steps,)."""
     found, epoch = [], 0
-    lengths = np.asarray(order.lengths)
     while sum(map(len, found)) < steps:
-        rows = epoch_order(order.lengths, batch=order.batch, seed=order.seed, epoch=epoch, grouped=order.grouped)
-        found.append(padded(lengths[rows], order.batch, micro))
+        found.append(padded(order.lengths[order.rows(epoch)], order.batch, micro))
         epoch += 1
     return np.concatenate(found)[:steps]
 

@@ -75,7 +75,10 @@ class EpochOrder(Sampler[int]):
         return len(self.lengths) - self.general + self.drawn
 
     def __iter__(self) -> Iterator[int]:
-        rows = of_epoch(len(self.lengths) - self.general, self.general, self.drawn, self.epoch)
+        return iter(self.rows(self.epoch).tolist())
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """Row numbers of an epoch as they are trained, shape (len(self),)."""
+        rows = of_epoch(len(self.lengths) - self.general, self.general, self.drawn, epoch)
         lengths = self.lengths[rows].tolist()
-        order = epoch_order(lengths, batch=self.batch, seed=self.seed, epoch=self.epoch, grouped=self.grouped)
-        return iter(rows[order].tolist())
+        return rows[epoch_order(lengths, batch=self.batch, seed=self.seed, epoch=epoch, grouped=self.grouped)]

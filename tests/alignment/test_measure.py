@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from alignment.cli import run as align
 from alignment.hardware import GIB, Plan
 from alignment.runs import Run
-from alignment.training.limits import too_long, too_much_memory
+from alignment.training.limits import schedule_of, too_long, too_much_memory
 from alignment.training.measure import (
     MeasureCallback,
     Schedule,
@@ -58,6 +59,30 @@ def test_the_work_of_a_step_follows_the_order_of_rows():
     found = step_units(order, 5, 1)
     rows = np.concatenate([epoch_order(lengths, batch=2, seed=3, epoch=epoch, grouped=False) for epoch in (0, 1)])
     assert found.tolist() == np.array(lengths)[rows].reshape(6, 2).sum(1)[:5].tolist()
+
+
+def test_the_work_of_a_step_with_general_rows_is_that_of_the_rows_drawn():
+    # of 6 general rows each epoch takes the next 2
+    order = EpochOrder([1, 1, 10, 20, 30, 40, 50, 60], batch=4, seed=3, grouped=False, general=6, drawn=2)
+    assert step_units(order, 3, 1).tolist() == [2 + 10 + 20, 2 + 30 + 40, 2 + 50 + 60]
+
+
+def schedule(world: int, order: EpochOrder):
+    """Of a run over three epochs with two held-out rows of 6 tokens."""
+    config = SimpleNamespace(training=SimpleNamespace(eval_every=None), adapter=SimpleNamespace(kind="full"))
+    held = Dataset.from_dict({"length": [6, 6]})
+    trainer = SimpleNamespace(args=SimpleNamespace(eval_steps=None), own_clock=False, order=order, eval_dataset=held)
+    return schedule_of(SimpleNamespace(config=config), plan(world=world, micro_batch=1), trainer, 0, 3)
+
+
+def test_evaluations_at_epoch_ends_are_those_of_the_rows_drawn():
+    order = EpochOrder([1, 1, 10, 20, 30, 40, 50, 60], batch=4, seed=3, grouped=False, general=6, drawn=2)
+    assert schedule(1, order).evaluations_after(0) == 3
+
+
+def test_work_is_counted_over_all_processes_in_steps_and_in_evaluations():
+    one, two = (schedule(world, EpochOrder([5, 9, 2, 7], batch=4, seed=3, grouped=False)) for world in (1, 2))
+    assert one.units_S.tolist() == two.units_S.tolist() and one.held_out == two.held_out == 12 / 3
 
 
 def test_a_forward_pass_is_a_third_of_full_tuning():
