@@ -37,6 +37,13 @@ class LabelTrainer(Seams, Trainer):
         self._total_train_tokens += int(seen)
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        self.labelled = int(items_of(inputs["labels"]))
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def measured(self, loss, rows: int) -> list[tuple[float, float]]:
+        return [(loss.item() * self.labelled, self.labelled)]  # of words: rows have different numbers of them
+
     def log(self, logs: dict, start_time: float | None = None) -> None:
         if "loss" in logs:
             logs = {**logs, "num_tokens": self._total_train_tokens}

@@ -18,7 +18,7 @@ from tests.alignment.chains import StoppingUi, metrics, weights
 from tests.alignment.chains import run_stage as other_stage
 from tests.alignment.chains import world as chain_world
 from tests.alignment.labelling.worlds import figure, manifest, train, world
-from tests.tiny_encoders import KINDS, sentiment
+from tests.tiny_encoders import KINDS, names_and_places, sentiment
 
 ROWS = [[2, 20, 30, 40, 3], [2, 21, 3]]
 
@@ -135,6 +135,18 @@ def test_the_best_weights_are_the_result_and_training_stops_where_nothing_gets_b
 
 
 # ------------------------------------------------------------------------------------------------------------------ parents
+
+
+def test_the_held_out_loss_of_words_does_not_depend_on_the_micro_batch(tmp_path):
+    files = world(tmp_path / "world")
+    rows = [{**row, "text": row["text"] + " today" * (at % 7 * 5)} for at, row in enumerate(names_and_places(50))]
+    write_jsonl(files["spans"], rows)
+    losses = []
+    for micro in (2, 8):
+        output = tmp_path / f"by-{micro}"
+        train(files["base"], files["spans"], output, training__max_steps=6, training__eval_every=6, hardware__micro_batch=micro)
+        losses.append(manifest(output)["metrics"]["eval_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_a_childs_head_is_its_parents_where_the_labels_are_the_same(tmp_path, bert):
