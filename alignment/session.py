@@ -124,6 +124,8 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     pin_base(session)
     if task is None:
         session.task = tasks.language(load_base_config(session))
+    if session.task == tasks.CAUSAL:
+        tasks.check_direction(load_base_config(session), session.base.name)
     return session
 
 

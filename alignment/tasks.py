@@ -113,6 +113,20 @@ def language(config: Any) -> Task:
     return SEQ2SEQ if getattr(config, "is_encoder_decoder", False) else CAUSAL
 
 
+def check_direction(config: Any, where: str) -> None:
+    """Raises Refused for an encoder such as RoBERTa: transformers loads it as a causal model that sees each word before it
+    is predicted, and says so in a log line at most. Imports transformers."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        raise Refused(
+            f"this is an encoder ({config.model_type}): it sees the words that it would have to predict",
+            where=where,
+            expected="a decoder-only or an encoder-decoder model",
+            do="Encoders are tuned by align classify.",
+        )
+
+
 def encoder_decoder(source: Source) -> bool:
     """Whether a source is an encoder-decoder language model, by its files alone; a classifier of that shape is none."""
     if entry := (source.manifest or {}).get("task"):

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from alignment import sft, tasks
 from alignment.cli import run
 from alignment.models import load_policy
 from data_recipes.errors import Refused
@@ -14,6 +15,8 @@ from data_recipes.files import write_jsonl
 from safetensors.torch import load_file
 from tests import tiny
 from tests.alignment.chains import StoppingUi, run_stage, world
+from tests.tiny_encoders import save_encoder
+from transformers import RobertaConfig
 
 
 class Hearing(StoppingUi):
@@ -67,3 +70,12 @@ def test_a_whole_reward_model_without_tied_embeddings_has_no_language_head_left(
     run_stage("reward", made, made["base"], tmp_path / "reward", adapter__kind="full", training__max_steps=1)
     with pytest.raises(Refused, match="language head was replaced and is gone"):
         run_stage("sft", made, tmp_path / "reward", tmp_path / "sft", adapter__kind="full", training__max_steps=1)
+
+
+def test_an_encoder_is_no_language_model_though_transformers_loads_one(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    write_jsonl(rows, [{"text": f"The number {i} is after {i - 1}."} for i in range(1, 20)])
+    base = save_encoder(tmp_path / "roberta", "roberta")
+    with pytest.raises(Refused, match="sees the words that it would have to predict"):
+        sft(model=base, data=rows, output=tmp_path / "run", settings={"training.max_steps": 1, "hardware.threads": 1})
+    tasks.check_direction(RobertaConfig(is_decoder=True), "here")
