@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alignment.runs import Run
+from alignment.runs import Run, locked
 from alignment.training import processes
 
 
@@ -33,6 +33,9 @@ def measure(run: Callable[[Path], dict], output: Path, ui: Any) -> dict[str, Any
         raise Enough(facts)
 
     ui.on_measured = enough
+    if processes.is_first() and folder.exists():  # left by a measurement that was killed, perhaps for its memory
+        with locked(folder):
+            shutil.rmtree(folder)
     missing = next((parent for parent in [*reversed(folder.parents), folder] if not parent.exists()), None)
     try:
         summary = run(folder)

@@ -19,7 +19,6 @@ from alignment.data import Rendered, RowSet
 
 PART = "replay"  # of ledgers and counts
 HELD_OUT = 256  # general rows at most whose loss is measured
-SHARE = 0.05  # of the source held out, where data.validation_share says nothing
 
 
 def each_epoch(rows: int, share: float) -> int:
@@ -39,7 +38,8 @@ def needed(rows: int, config) -> int:
 def read_replay(config, rows: RowSet, private, *, seed: int) -> RowSet:
     """The stage's rows with general ones beside them: `replay` to draw from, `replay_held_out` to measure.
 
-    A general row whose prompt is held out of the stage's own rows is left out: nothing that is measured is trained on.
+    A general row whose prompt is held out of the stage's own rows is left out, and so is a held-out one whose prompt the
+    stage trains on: nothing that is measured is trained on.
     seed: of the split; the rows that are drawn follow training.seed.
     """
     section = config.data
@@ -50,7 +50,9 @@ def read_replay(config, rows: RowSet, private, *, seed: int) -> RowSet:
     notes = list(rows.notes)
     if dropped := len(found.records) - len(general):
         notes.append(f"{dropped} general rows have a prompt that is held out, and are left out")
-    general, held_out = by_prompt(general, section.validation_share or 0.0, seed)
+    general, held_out = by_prompt(general, section.validation_share, seed)
+    trained = {prompt_key(record) for record in rows.train}
+    held_out = [record for record in held_out if prompt_key(record) not in trained]
     random = np.random.default_rng([config.training.seed, len(found.records)])
     count = min(len(general), needed(len(rows.train), config))
     drawn = [general[i] for i in random.permutation(len(general))[:count]]

@@ -238,4 +238,9 @@ def test_a_measured_dry_run_leaves_nothing(files, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
     assert align([*words, "--max-hours", "0.0000001"]) == 2
     assert list(tmp_path.iterdir()) == []
+    left = tmp_path / "new" / ".run.measured" / "checkpoints"  # by a measurement that was killed
+    left.mkdir(parents=True)
+    (left.parent / "align.json").write_text("{}")
+    assert align(words) == 0 and list((tmp_path / "new").iterdir()) == []
+    left.parent.parent.rmdir()
     assert align([word for word in words if word != "--dry-run"]) == 2

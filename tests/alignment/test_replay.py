@@ -71,6 +71,16 @@ def test_rows_whose_prompt_is_held_out_are_left_out_and_the_held_out_general_one
     assert [r.where for r in read_replay(config, rows, None, seed=42).replay] == [r.where for r in made.replay]
 
 
+def test_general_rows_that_are_measured_are_not_among_the_stages_own(tmp_path):
+    file = tmp_path / "general.jsonl"
+    write_jsonl(file, [{"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]}
+                       for i in range(40)])
+    config = load("sft", nouns={"data.replay": {"source": str(file), "share": 0.5}, "data.validation_share": 0.5})
+    own = [chat(f"q{i}") for i in range(20)]
+    made = read_replay(config, RowSet(own, [chat("other")], {}), None, seed=42)
+    assert made.replay_held_out and not {prompt_key(row) for row in made.replay_held_out} & {prompt_key(row) for row in own}
+
+
 def test_both_parts_as_one():
     own = Rendered({"length": [1, 2, 3], "row": [0, 1, 2]}, ["a", "b", "c"], None, {"rows": 3, "trained": 5})
     general = Rendered({"length": [8, 9], "row": [0, 1]}, ["x", "y"], None, {"rows": 2, "trained": 4})
