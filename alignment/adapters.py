@@ -220,7 +220,7 @@ def refusal(stage: str, name: str, *, fresh: bool = True, model_type: str | None
     if stage == "ppo" and not known.roles:
         return (
             f"a {name} stands before the tokens: policy, reference, critic and reward cannot take turns with it on one base",
-            "Train with adapter.kind lora, ia3 or bottleneck; a kind that starts from another parent than this one.",
+            f"Train with adapter.kind lora, ia3 or bottleneck{'' if fresh else f', from a parent without a {name}'}.",
         )
     if stage == "reward" and name == "prompt":
         return (

@@ -111,7 +111,7 @@ class Classify(Section):
     )
     text: Names = Field([], description="column of the text, or two columns of a pair; by default told by its name")
     label: str | None = Field(None, description="column of the label; by default told by its name")
-    separator: str | None = Field(None, description="what parts several classes in one cell")
+    separator: str | None = Field(None, min_length=1, description="what parts several classes in one cell")
     group: str | None = Field(None, description="column by whose values the rates are reported, each with an interval")
     class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0.0), AsNumber]] = Field(
         "none", description="weight of each class in the loss; balanced: rare classes count as much as common ones"

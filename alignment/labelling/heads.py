@@ -18,7 +18,7 @@ KEPT = "align_classify"  # key of a whole model's config.json
 
 def kept_in_config(found: dict) -> dict:
     """What a whole model's config keeps of a run beside its label names. found: the manifest's `classify` entry."""
-    return {key: found[key] for key in ("task", "names", "scheme", "temperature", "scale", "max_length")}
+    return {key: found[key] for key in ("task", "names", "scheme", "temperature", "scale", "pair", "max_length")}
 
 
 def task_of_problem(problem: Problem) -> Task:

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_recipes.files import write_bytes, write_json
 from data_recipes.labels import Example, Problem
+from data_recipes.records import Labelled
 
 from alignment.labelling.answering import answer_words, logits_of
 from alignment.labelling.heads import KEPT, kept_in_config
@@ -19,6 +20,12 @@ from alignment.labelling.rows import Encoded, first_row, target_text
 EVALUATION = "evaluation.json"  # in the run's private folder: it holds the text of rows
 WRONG = 20  # rows that are kept to be looked at
 MOST = 60  # classes of a confusion matrix that is drawn
+
+
+def paired(examples: list[Example]) -> bool | None:
+    """Whether rows have two texts; None where some have and some have not."""
+    said = {example.record.pair is not None for example in examples if isinstance(example.record, Labelled)}
+    return said.pop() if len(said) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Outcome:
         """Measures on the held-out rows; writes page parts and plots; returns what the manifest says of it."""
         problem, scale = self.made.problem, self.made.scale
         found = {**problem.as_dict(), "scale": list(scale), "columns": self.session.job.rows.columns,
-                 "max_length": self.made.encoder.limit, "temperature": 1.0}
+                 "pair": paired(self.made.examples), "max_length": self.made.encoder.limit, "temperature": 1.0}
         if self.made.held_out_examples:
             figures = self.measure(model)
             found["temperature"] = figures.get("calibration", {}).get("temperature", 1.0)

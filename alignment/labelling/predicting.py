@@ -47,7 +47,8 @@ class Request:
 class Classifier:
     """A loaded classifier: model, tokens, what its outputs are, and how they are calibrated.
 
-    text: the columns that held the text in training; empty where their names are known anyway.
+    text: the columns that held the text in training; empty where their names are known anyway. pair: whether rows had two
+    texts; None where some had and some had not, or nothing says it.
     """
 
     model: object
@@ -56,6 +57,7 @@ class Classifier:
     temperature: float = 1.0
     scale: tuple[float, float] = (0.0, 1.0)
     text: tuple[str, ...] = ()
+    pair: bool | None = None
 
 
 def predict(request: Request, ui) -> dict:
@@ -107,7 +109,8 @@ def load_classifier(name: str, **how) -> Classifier:
     problem = Problem(kept["task"], tuple(kept["names"]), kept["scheme"])
     limit, _ = longest_text(loaded.tokenizer, loaded.model.config, kept.get("max_length") or loaded.tokenizer.model_max_length)
     text = tuple((kept.get("columns") or {}).get("text", ()))
-    return Classifier(loaded.model, Encoder(loaded.tokenizer, limit), problem, kept["temperature"], tuple(kept["scale"]), text)
+    return Classifier(loaded.model, Encoder(loaded.tokenizer, limit), problem, kept["temperature"], tuple(kept["scale"]), text,
+                      kept.get("pair"))
 
 
 def _kept_in_config(loaded, task) -> dict:
@@ -156,11 +159,16 @@ def _apart(answer: dict, row: dict) -> dict:
 def text_columns(row: dict, classifier: Classifier, where: str) -> tuple[str, ...]:
     """The columns of the text: those of training, or those that are known. Raises Refused where there are none."""
     known = [(name,) for name in WORDS] if classifier.problem.task == "token" else []
-    for names in [*([classifier.text] if classifier.text else []), *known, *TEXTS]:
+    fitting = [names for names in TEXTS if classifier.pair is None or classifier.pair == (len(names) == 2)]
+    for names in [*([classifier.text] if classifier.text else []), *known, *fitting]:
         if all(row.get(name) is not None for name in names):
             return tuple(names)
-    raise Refused(f"no column is known to hold the text ({', '.join(map(str, list(row)[:12]))})", where=where,
-                  expected=", ".join(classifier.text) or "text, sentence, or your own name", do="Say which: --text COLUMN.")
+    what, usual, do = "the text", "text, sentence, or your own name", "Say which: --text COLUMN."
+    if classifier.pair:
+        what, usual = "the two texts that this classifier reads", "text and text_pair, or your own names"
+        do = "Say which: --text COLUMN --text COLUMN."
+    raise Refused(f"no column is known to hold {what} ({', '.join(map(str, list(row)[:12]))})", where=where,
+                  expected=", ".join(classifier.text) or usual, do=do)
 
 
 def _texts(chunk, columns: Sequence[str], classifier: Classifier, ledger: Ledger) -> tuple[list[dict], list]:

@@ -199,8 +199,11 @@ def _check_known(names: list[str], kind: str, columns: dict, where: str) -> None
     lacks = "label" if columns["text"] or _has_text(row, kind) else "text"
     key = f"classify.{lacks}"
     usual = {"text": (KNOWN_TEXTS, WORDS), "label": (LABELS, TAGS)}[lacks][kind == "tagged"]
+    do = f"Say which it is: --set {key}=COLUMN."
+    if where.endswith((".csv", ".tsv")):
+        do += " A table's first line holds the names: where it is a row already, put a line such as text,label above it."
     raise Refused(f"no column is known to hold the {lacks} ({', '.join(names[:12])})", where=where,
-                  expected=f"{', '.join(usual)}, or a name of your own", do=f"Say which it is: --set {key}=COLUMN.")
+                  expected=f"{', '.join(usual)}, or a name of your own", do=do)
 
 
 def _has_text(row: dict, kind: str) -> bool:

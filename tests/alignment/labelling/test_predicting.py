@@ -7,9 +7,10 @@ import pytest
 
 from alignment.cli import run as align
 from alignment.cli.progress import Ui
-from alignment.labelling.predicting import Request, load_classifier, predict
+from alignment.labelling.predicting import Classifier, Request, load_classifier, predict, text_columns
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
+from data_recipes.labels import Problem
 from tests.alignment.labelling.worlds import manifest, train, world
 from tests.tiny_encoders import sentiment
 
@@ -83,6 +84,18 @@ def test_what_cannot_be_is_refused(name, output, said, runs, tmp_path):
     write_jsonl(tmp_path / "new.jsonl", [{"text": "good"}])
     with pytest.raises(Refused, match=said):
         ask(runs, name, tmp_path / "new.jsonl", tmp_path / output)
+
+
+def test_a_classifier_reads_as_many_texts_of_a_row_as_in_training(tmp_path):
+    one, two = {"sentence": "a", "id": 1}, {"premise": "a", "hypothesis": "b"}
+    single, pairs, any_of = (Classifier(None, None, Problem("single", ("x", "y")), pair=pair) for pair in (False, True, None))
+    assert text_columns(one, single, "new.csv") == ("sentence",) and text_columns(two, pairs, "new.csv") == tuple(two)
+    assert text_columns({**two, "text": "c"}, single, "new.csv") == ("text",)
+    assert text_columns(one, any_of, "new.csv") == ("sentence",) and text_columns(two, any_of, "new.csv") == tuple(two)
+    with pytest.raises(Refused, match="the two texts that this classifier reads"):
+        text_columns(one, pairs, "new.csv")
+    with pytest.raises(Refused, match="no column is known to hold the text"):
+        text_columns(two, single, "new.csv")
 
 
 def test_a_table_loses_no_column_of_a_later_row(runs, tmp_path):

@@ -49,6 +49,18 @@ def test_several_classes_in_one_cell_and_an_empty_cell_is_a_row_without_one(tmp_
     assert [example.target for example in found.train] == [(0, 1), (), (1,)]
 
 
+@pytest.mark.parametrize("mark", ["|", ",", ";", "/", "&"])
+def test_a_mark_between_classes_needs_no_quotes_on_the_command_line(mark, tmp_path):
+    file = table(tmp_path, f"text\tlabel\na\tx{mark}y\nb\tx\nc\ty\n", name="rows.tsv")
+    found = read(file, classify__separator=mark, data__validation_share=0)
+    assert (found.problem.task, found.problem.names) == ("multi", ("x", "y"))
+
+
+def test_a_table_whose_first_line_is_a_row_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(Refused, match="first line holds the names: where it is a row already, put a line such as text,label"):
+        read(table(tmp_path, "a good film\t1\na bad film\t0\n", name="rows.tsv"))
+
+
 def test_spans_are_told_and_tags_may_be_asked_for(tmp_path):
     write_jsonl(tmp_path / "spans.jsonl", names_and_places(10))
     assert read(tmp_path / "spans.jsonl").problem.scheme == "BIO"

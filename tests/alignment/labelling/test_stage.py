@@ -89,6 +89,7 @@ def test_several_labels_numbers_and_pairs(tmp_path, bert):
         train(bert["base"], tmp_path / f"{name}.jsonl", tmp_path / name, training__epochs=5)
     assert manifest(tmp_path / "several")["classify"]["task"] == "multi"
     assert manifest(tmp_path / "numbers")["classify"]["scale"] == pytest.approx([1025, 25], rel=0.05)
+    assert [manifest(tmp_path / name)["classify"]["pair"] for name in ("several", "pairs")] == [False, True]
     assert figure(tmp_path / "numbers", "mae") < 25 and figure(tmp_path / "pairs", "auroc") > 0.7
 
 
