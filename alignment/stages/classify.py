@@ -85,5 +85,5 @@ def _trainer(session, plan, made):
         compute_metrics=evaluated(problem, made.scale),
         preprocess_logits_for_metrics=only_logits,
     )
-    check_start(trainer, problem, min(len(made.train), plan.micro_batch, 4), new=session.new_head, weighted=weights is not None)
+    check_start(trainer, min(len(made.train), plan.micro_batch, 4))
     return trainer
