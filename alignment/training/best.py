@@ -45,11 +45,13 @@ LOSS = Figure("eval_loss")
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched. keep: which weights become the result. patience: evaluations without a better one; None: no end."""
+    """What is watched. keep: which weights become the result; asked: whether somebody said so. patience: evaluations without
+    a better one; None: no end."""
 
     figure: Figure = LOSS
     keep: Literal["last", "best"] = "last"
     patience: int | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def settle(config, held_out: int, figure: Figure | tuple[str, Better] = LOSS) ->
         Refused: somebody asked for what cannot be told without held-out rows.
     """
     training, figure = config.training, Figure(*figure) if isinstance(figure, tuple) else figure
-    watch = Watch(figure, training.keep, training.early_stopping)
+    watch = Watch(figure, training.keep, training.early_stopping, config.given("training.keep"))
     if held_out:
         return watch
     asked = [key for key, set_ in (("keep", watch.keep == "best" and config.given("training.keep")),
@@ -116,8 +118,11 @@ class BestCallback(TrainerCallback):
         if self.watch.keep == "last":
             return
         if self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled:
-            raise Refused("weights that are sharded over processes cannot be kept aside", where="training.keep",
-                          do="Leave it at last, or launch without FSDP and DeepSpeed.")
+            if self.watch.asked:
+                raise Refused("weights that are sharded over processes cannot be kept aside", where="training.keep",
+                              expected="last", do="Or launch without FSDP and DeepSpeed.")
+            self.watch = replace(self.watch, keep="last")
+            return
         if self.standing.best:
             check_best(best_folder(self.folder, self.standing.best["step"]))
 

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from alignment.training.best import Figure, Standing, Watch, advance
-from data_recipes.errors import Failed, Interrupted
+from data_recipes.errors import Failed, Interrupted, Refused
 from data_recipes.files import write_jsonl
 from tests import tiny
 from tests.alignment.chains import StoppingUi, metrics, run_stage, weights, world
@@ -128,3 +128,16 @@ def test_without_an_evaluation_of_that_name_nothing_is_called_the_best(tmp_path)
     callback.on_evaluate(None, trainer.state, None, {"eval_loss": 1.0})
     with pytest.raises(Failed, match="no evaluation gave a finite eval_nothing"):
         callback.finish(print)
+
+
+def test_sharded_weights_are_not_kept_aside_and_only_who_asked_for_it_is_refused(tmp_path):
+    from types import SimpleNamespace
+
+    from alignment.training.best import BestCallback
+
+    trainer = SimpleNamespace(is_fsdp_enabled=True, is_deepspeed_enabled=False)
+    by_default, asked = (BestCallback(trainer, Watch(keep="best", asked=asked), tmp_path) for asked in (False, True))
+    by_default.on_train_begin(None, None, None)
+    assert by_default.watch.keep == "last"
+    with pytest.raises(Refused, match="sharded"):
+        asked.on_train_begin(None, None, None)
