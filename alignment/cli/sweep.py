@@ -134,9 +134,9 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _show_plan(result: dict[str, Any], ui: Any) -> dict[str, Any]:
-    ui.table("dry run: nothing was written", [(run["name"], f"seed {run['seed']}") for run in result["runs"]])
-    steps, hours = result["steps"], result["hours"]
-    ui.say(f"{len(result['runs'])} runs of {steps} steps each (as the first one), one after the other")
+    runs, hours = result["runs"], result["hours"]
+    ui.table("dry run: nothing was written", [(run["name"], f"seed {run['seed']}", f"{run['steps']} steps") for run in runs])
+    ui.say(f"{len(runs)} runs of {sum(run['steps'] for run in runs):,} steps together, one after the other")
     if hours is not None:
         ui.say(f"about {hours:.2f} hours in all, by the steps that were measured")
     return result

@@ -190,19 +190,33 @@ def _write_page(sweep: Sweep, record: Record, by: metrics.By, rows: list[dict], 
 
 
 def plan(sweep: Sweep, more: Iterable[str] = ()) -> dict:
-    """What `--dry-run` says: all runs, and the first one's own dry run; nothing is written.
+    """What `--dry-run` says: all runs, by the dry run of one of each length; nothing is written.
 
     more: options of the stage's dry run, such as `--measure`.
     """
     sweep.check()
+    points = sweep.grid.points
+    firsts = {_length(point): point for point in reversed(points)}  # of each length the first one
     with Children().passing_signals() as children:
-        ended = children.run([*sweep.command(sweep.grid.points[0]), "--dry-run", *more], quiet=sweep.ui.quiet)
+        said = {length: _dry(sweep, point, children, more) for length, point in reversed(firsts.items())}
+    each = [said[_length(point)] for point in points]
+    runs = [{"name": point.name, "values": dict(point.setting.values), "seed": point.seed, "steps": one.get("steps")}
+            for point, one in zip(points, each, strict=True)]
+    hours = None if each[0].get("measured") is None else sum(one["measured"]["hours"] for one in each)
+    return {"dry_run": True, "stage": sweep.stage, "runs": runs, "steps": each[0].get("steps"),
+            "hardware": each[0].get("hardware"), "measured": each[0].get("measured"), "hours": hours}
+
+
+def _length(point: Point) -> str:
+    """What tells how long a run takes: its values but the rate."""
+    return str({key: value for key, value in point.setting.values.items() if key != "training.learning_rate"})
+
+
+def _dry(sweep: Sweep, point: Point, children: Children, more: Iterable[str]) -> dict:
+    """The document of one run's own dry run."""
+    ended = children.run([*sweep.command(point), "--dry-run", *more], quiet=sweep.ui.quiet)
     if children.received:
         raise Interrupted(children.received)
     if ended.code:
-        raise (Refused if ended.code == 2 else Failed)(f"the dry run of the first run says: {ended.why}", where="--dry-run")
-    runs = [{"name": point.name, "values": dict(point.setting.values), "seed": point.seed} for point in sweep.grid.points]
-    measured = ended.document.get("measured")
-    hours = None if measured is None else measured["hours"] * len(runs)
-    return {"dry_run": True, "stage": sweep.stage, "runs": runs, "steps": ended.document.get("steps"),
-            "hardware": ended.document.get("hardware"), "measured": measured, "hours": hours}
+        raise (Refused if ended.code == 2 else Failed)(f"the dry run of {point.name} says: {ended.why}", where="--dry-run")
+    return ended.document

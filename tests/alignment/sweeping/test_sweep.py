@@ -185,3 +185,13 @@ def test_an_interrupted_sweep_goes_on(files, tmp_path):
     assert Run.open(output / "rank-2_seed-42").state == "interrupted"
     assert subprocess.run(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert json.loads((output / "sweep.json").read_text())["state"] == "completed"
+
+
+def test_a_dry_run_counts_the_steps_of_every_run_and_asks_one_of_each_length(files, tmp_path, capsys):
+    sets = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
+    assert align(["sweep", "sft", "--over", "training.epochs=1,3", "--over", "training.learning_rate=1e-4,1e-3", "--seeds", "1",
+                  *sets, "--model", str(files["base"]), "--data", str(files["sft"]), "--output", str(tmp_path / "out"),
+                  "--dry-run", "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["steps"] for run in runs] == [2, 2, 6, 6]
+    assert [run["values"]["training.epochs"] for run in runs] == [1, 1, 3, 3] and not (tmp_path / "out").exists()
