@@ -220,15 +220,7 @@ def choose_micro_batch(asked: str | int, per_process: int, fits) -> int:
 
 
 def make_plan(
-    hardware,
-    shape: ModelShape,
-    *,
-    batch_size: int,
-    length: int,
-    sequences: int,
-    attention: str,
-    weights: str,
-    full: bool,
+    hardware, shape: ModelShape, *, batch_size: int, length: int, sequences: int, attention: str, weights: str, full: bool
 ) -> Plan:
     """Decides everything for one run.
 
@@ -279,13 +271,18 @@ def make_plan(
     )
     if held + plan.total > limit:
         raise _beyond(plan, hardware.max_gib)
-    if device.type == "cuda" and world == 1 and torch.cuda.device_count() > 1:
+    _remark(plan)
+    return plan
+
+
+def _remark(plan: Plan) -> None:
+    """Adds to a plan's reasons what a user might do about it."""
+    if plan.device == "cuda" and plan.world == 1 and torch.cuda.device_count() > 1:
         plan.reasons.append(f"{torch.cuda.device_count()} GPUs are in sight and one is used; --gpus N uses more")
-    if plan.total > free:
+    if plan.total > plan.free:
         plan.reasons.append(
             "the estimate is above the free memory: shorten data.max_length or lower hardware.micro_batch"
         )
-    return plan
 
 
 def _beyond(plan: Plan, gib: float) -> Refused:
