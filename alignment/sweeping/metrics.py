@@ -38,6 +38,7 @@ ANOTHER_SCALE: dict[str, str] = {
     "dpo.label_smoothing": r"loss",
     "training.label_smoothing": r"loss",
     "reward.center_coefficient": r"loss",
+    "classify.class_weights": r"loss",
     "data.train_on": r"loss|accuracy|entropy",
     "data.max_length": r".",
     "data.system": r".",
