@@ -106,8 +106,8 @@ def too_long(timing: Timing, start: int, total: int, hours: float) -> Refused:
         f"this run would take about {timing.hours:.3g} hours: {total - start} steps of {timing.seconds_per_step:.3g} s, by "
         f"{timing.counted} that were measured, and {timing.evaluations} evaluations of {timing.seconds_per_evaluation:.2g} s",
         where="hardware.max_hours", expected=f"at most {hours:g}",
-        do=(f"About {steps} steps would fit (--max-steps {steps}); " if steps else "")
-        + "fewer epochs, a shorter --max-length or more devices (--gpus) shorten it too.",
+        do=(f"About {steps} steps would fit (--max-steps {steps}). " if steps else "")
+        + "Fewer epochs, a shorter --max-length or more devices (--gpus) shorten it too.",
     )
 
 
