@@ -102,6 +102,10 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     """
     quiet_libraries()
     session, model = Session(job, task), job.config.model
+    session.base = base_of(job.source, base=model.base)
+    check_base(job.source, session.base)
+    if (task or tasks.language(load_base_config(session))) == tasks.CAUSAL:  # before an encoder's tokenizer lacks a template
+        tasks.check_direction(load_base_config(session), session.base.name)
     session.tokenizer, session.preparation = load_tokenizer(
         job.source,
         trust_remote_code=model.trust_remote_code,
@@ -117,15 +121,11 @@ def open_session(job: Job, *, task: Task | None) -> Session:
         options = renderer_options(job.source, job.config)
         session.renderer = make_renderer(session.tokenizer, session.preparation, options)
         session.tokenizer.chat_template = session.renderer.template_to_save
-    session.base = base_of(job.source, base=model.base)
-    check_base(job.source, session.base)
     if job.source.is_adapter:
         settle_adapter(session)
     pin_base(session)
     if task is None:
         session.task = tasks.language(load_base_config(session))
-    if session.task == tasks.CAUSAL:
-        tasks.check_direction(load_base_config(session), session.base.name)
     return session
 
 

@@ -72,10 +72,11 @@ def test_a_whole_reward_model_without_tied_embeddings_has_no_language_head_left(
         run_stage("sft", made, tmp_path / "reward", tmp_path / "sft", adapter__kind="full", training__max_steps=1)
 
 
-def test_an_encoder_is_no_language_model_though_transformers_loads_one(tmp_path):
+@pytest.mark.parametrize("kind", ["roberta", "bert"])  # BERT's tokenizer has no end token, which is not what is wrong
+def test_an_encoder_is_no_language_model_though_transformers_loads_one(kind, tmp_path):
     rows = tmp_path / "rows.jsonl"
     write_jsonl(rows, [{"text": f"The number {i} is after {i - 1}."} for i in range(1, 20)])
-    base = save_encoder(tmp_path / "roberta", "roberta")
+    base = save_encoder(tmp_path / kind, kind)
     with pytest.raises(Refused, match="sees the words that it would have to predict"):
         sft(model=base, data=rows, output=tmp_path / "run", settings={"training.max_steps": 1, "hardware.threads": 1})
     tasks.check_direction(RobertaConfig(is_decoder=True), "here")
