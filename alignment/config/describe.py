@@ -68,6 +68,8 @@ def words(piece: dict[str, Any]) -> str:
         return "null or {" + ", ".join(f"{key}: {value}" for key, value in piece["examples"][0].items()) + "}, say"
     if "anyOf" in piece:
         return " or ".join(words(option) for option in piece["anyOf"])
+    if "pattern" in piece:
+        return piece.get("title", f"text like {piece['pattern']}")
     if "const" in piece:
         return str(piece["const"])
     if "enum" in piece:

@@ -98,7 +98,7 @@ class Adapter(Section):
 
     kind: Literal[
         "lora", "rslora", "dora", "qlora", "ia3", "bottleneck", "prefix", "prompt", "full", "head"
-    ] | Annotated[str, Field(pattern=r"^peft:\w+$")] = Field(
+    ] | Annotated[str, Field(pattern=r"^peft:\w+$", title="peft:NAME")] = Field(
         "lora", description="kind of adapter (peft:NAME: another one of PEFT's); full: all weights; head: the head alone"
     )
     rank: Annotated[int, Field(ge=1), AsWhole] = Field(16, description="rank of the adapter's matrices (LoRA's kinds)")
