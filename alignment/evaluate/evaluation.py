@@ -297,12 +297,23 @@ def load_reward(text: str, source: Any, *, how: dict, batch_size: int) -> Any:
 
 
 def _is_scorer(source: Any) -> bool:
-    """By the manifest where there is one, since asking the model's config imports torch."""
+    """By the manifest where there is one, since asking the model's config imports torch. Raises Refused for a classifier."""
     if source.kind == "run":
-        return source.manifest["stage"] == "reward"
-    from alignment.models import is_scorer
+        scores, labels = source.manifest["stage"] == "reward", source.manifest["stage"] == "classify"
+    else:
+        from alignment.models import task_of
+        from alignment.tasks import SCORE
 
-    return is_scorer(source)
+        task = task_of(source)
+        scores, labels = task == SCORE, task.has_labels
+    if labels:
+        raise Refused(
+            "this is a classifier, which gives no answers",
+            where=source.text,
+            expected="policies, or reward runs",
+            do="Its figures on held-out rows are in its run (align report); align classify predict labels a file.",
+        )
+    return scores
 
 
 # ------------------------------------------------------------------------------------------------------- what is said

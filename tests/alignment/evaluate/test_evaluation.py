@@ -1,6 +1,7 @@
 """`align eval` on a tiny chain: what it measures, what it says about it, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from alignment.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.show import print_result, short_names
 from data_recipes.errors import Failed, Refused
+from tests import tiny
 
 SHORT = Decoding(max_new_tokens=6)
 BAND = "reward.rules:length_band(low=1, high=3)"
@@ -165,3 +167,14 @@ def test_cards_and_losses_are_printed(world, ui, capsys):
 def test_names_are_short_where_that_is_clear():
     assert short_names({"arms": [{"name": "/a/runs/sft"}, {"name": "base"}]}) == {"/a/runs/sft": "sft", "base": "base"}
     assert short_names({"arms": [{"name": "a/sft"}, {"name": "b/sft"}]}) == {"a/sft": "a/sft", "b/sft": "b/sft"}
+
+
+def test_a_classifier_is_told_apart_by_its_folder(world, ui, tmp_path):
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = LlamaConfig(vocab_size=260, num_labels=3, **small)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "labels")
+    tiny.tokenizer().save_pretrained(tmp_path / "labels")
+    with pytest.raises(Refused, match="classifier.*align classify predict"):
+        evaluate(replace(ask(world, "sft", data="held_prompts"), models=(str(tmp_path / "labels"),)), ui)
