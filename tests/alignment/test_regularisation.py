@@ -90,7 +90,7 @@ def test_reward_takes_it_where_trls_own_switch_is_off():
 
 
 def test_without_held_out_rows_what_was_asked_for_is_refused_and_a_default_gives_way():
-    assert settle(load("reward"), 10) == Watch(Figure("eval_loss"), "best", None)
+    assert settle(load("reward"), 10) == Watch(Figure("eval_loss"), "best", None, asked=False)
     assert settle(load("reward"), 0).keep == "last"
     for text in ("training.keep=best", "training.early_stopping=2"):
         with pytest.raises(Refused, match="no row is held out"):
