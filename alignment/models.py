@@ -253,11 +253,6 @@ def task_of(source: Source, *, trust_remote_code: bool = False) -> Task:
     return tasks.of_config(load_config(source, trust_remote_code=trust_remote_code))
 
 
-def is_scorer(source: Source, *, trust_remote_code: bool = False) -> bool:
-    """Whether the source holds a score head."""
-    return task_of(source, trust_remote_code=trust_remote_code) == SCORE
-
-
 def _load(source: Source | str | Path, how: Loading, wanted: tuple[str, ...], expected: str) -> Loaded:
     source = source if isinstance(source, Source) else resolve(source)
     task = task_of(source, trust_remote_code=how.trust_remote_code)

@@ -92,14 +92,6 @@ def _nested(key: str, value: Any) -> Tree:
     return value
 
 
-def set_key(tree: Tree, key: str, value: Any) -> None:
-    """Sets a dotted key in a tree of plain dicts."""
-    *sections, leaf = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-    tree[leaf] = value
-
-
 def _lay_over(stage: str, tree: Tree, origins: Origins, layer: Tree, places: Origins) -> None:
     """Checks the names of a layer and lays it over the tree."""
     for section, content in layer.items():
