@@ -25,6 +25,14 @@ def fields(config: Any) -> dict[str, float]:
     }
 
 
+def places(config: Any, share: float | None = None) -> set[str]:
+    """What a training step drops of: `attention` (its weights), `residual` (what each block adds), `inner` (within the
+    feed-forward part). share: of `model.dropout`, in place of the config's own."""
+    active = [name for name, value in fields(config).items() if (value if share is None else share)]
+    found = {"attention" if name.startswith(("attention", "attn")) else "residual" for name in active}
+    return found | ({"attention", "inner"} if "dropout_rate" in active else set())  # T5 has one rate for everything
+
+
 def fields_to_set(config: Any) -> dict[str, float]:
     """The same, where one is there at least. Raises Refused where the architecture has no dropout of its own."""
     found = fields(config)

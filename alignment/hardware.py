@@ -1,8 +1,4 @@
-"""Precision, checkpointing, threads and micro-batch: decided once from the machine, printed, recorded, overridable.
-
-The memory estimate counts weights, gradients, Adam's two moments, activations and the logits' tiles. Activations are counted
-without the attention matrix, which fused attention never keeps (`alignment.activations`).
-"""
+"""Precision, checkpointing, threads and micro-batch: decided once from the machine, printed, recorded, overridable."""
 
 from __future__ import annotations
 
@@ -16,30 +12,14 @@ import torch
 
 from data_recipes.errors import Refused
 
+from alignment.memory import GIB, ModelShape, estimate
 from alignment.training import processes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SHARE = 0.8  # of the free memory that the estimate may fill; the rest is fragmentation and what others take
-GIB = 1 << 30
 LIBRARIES = 64 << 20
 # glibc's mallopt(3): by default a freed block at the heap's end goes back to the system, and is paged in anew each step
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_ON_HEAP = -1, -3, 32 << 20
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What the estimate needs to know of a model: parameters, trained ones, layers, hidden size, vocabulary."""
-
-    parameters: int
-    trained: int
-    layers: int
-    hidden: int
-    vocabulary: int
-    copies: int = 1  # whole models in memory: 2 where full tuning keeps a separate reference
-    weight_bits: int = 0  # 4 or 8 for a quantised base, else 0
-    kept: float = 0.0  # values a token that all layers keep for the backward pass (`activations`); 0: 17 hidden sizes a layer
-    whole_logits: int = 0  # positions of a row whose logits are held whole; 0 where they are made in tiles
 
 
 @dataclass
@@ -156,6 +136,13 @@ def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
     return "float32", "exact on this device"
 
 
+def weights_dtype(asked: str, precision: str, *, full: bool) -> str:
+    """Dtype of the base's weights: `auto` is bf16 for a frozen base that computes in bf16, else float32."""
+    if asked != "auto":
+        return asked
+    return precision if precision == "bfloat16" and not full else "float32"
+
+
 def choose_threads(asked: str | int, device: torch.device) -> int:
     """Threads for this process: the cores that it may use, shared among the processes of this machine."""
     if asked != "auto":
@@ -187,24 +174,6 @@ def own_memory(device: torch.device) -> int:
     return psutil.Process().memory_info().rss + LIBRARIES
 
 
-def estimate(
-    shape: ModelShape, *, rows: int, length: int, precision: str, weights: str, checkpointing: bool
-) -> dict[str, int]:
-    """Peak bytes by part for `rows` sequences of `length` tokens in one micro-batch."""
-    tokens, width = rows * length, BYTES[precision]
-    weight_bytes = shape.weight_bits / 8 * 1.1 if shape.weight_bits else BYTES[weights]
-    per_token = width * (shape.kept or 17 * shape.hidden * shape.layers)
-    kept = 2 * width * shape.hidden * shape.layers + per_token / shape.layers if checkpointing else per_token
-    tile = min(tokens, 4096) * min(shape.vocabulary, 32768)  # TRL's fused head works in tiles of this size
-    head = 3 * 4 * (rows * shape.whole_logits * shape.vocabulary if shape.whole_logits else tile)
-    return {
-        "weights": int(shape.parameters * weight_bytes) * shape.copies,
-        "training": 12 * shape.trained,
-        "activations": int(tokens * kept),
-        "logits": head,
-    }
-
-
 def choose_micro_batch(asked: str | int, per_process: int, fits) -> int:
     """The largest divisor of the rows per process that `fits(rows)`; at least 1."""
     if asked != "auto":
@@ -227,12 +196,11 @@ def make_plan(
     Args:
         hardware: the config's `hardware` section.
         length: tokens of the longest row. sequences: model rows per data row (2 for a pair).
-        weights: dtype of the base's weights as configured; `auto` is bf16 for a frozen base on a bf16 GPU, else float32.
+        weights: dtype of the base's weights as configured. full: whether they are trained.
     """
     device = best_device(hardware.device)
     precision, reason = choose_precision(hardware.precision, device)
-    if weights == "auto":
-        weights = precision if precision == "bfloat16" and not full else "float32"
+    weights = weights_dtype(weights, precision, full=full)
     world = processes.world()
     if batch_size % world:
         raise Refused(

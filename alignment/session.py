@@ -21,10 +21,9 @@ from data_recipes.errors import Refused
 from data_recipes.seq2seq import AnyRenderer, make_renderer
 
 from alignment import adapter_weights, adapters, added_tokens, dropout, tasks
-from alignment.activations import kept_values
 from alignment.adapters import AdapterChoice
 from alignment.data import Rendered, render_part
-from alignment.hardware import ModelShape, Plan, best_device, make_plan
+from alignment.hardware import Plan
 from alignment.job import Job
 from alignment.merge import MergeRequest, merge
 from alignment.models import (
@@ -42,7 +41,6 @@ from alignment.runs import check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
-from alignment.training.checkpoints import asked_for
 
 MERGED = "base"  # folder of a run that holds the base with the parent's adapter folded in
 
@@ -184,7 +182,7 @@ def load_base_config(session: Session):
     return load_config(session.base, trust_remote_code=session.config.model.trust_remote_code)
 
 
-# ------------------------------------------------------------------------------------------------------------ rows, plan
+# ------------------------------------------------------------------------------------------------------------ rows, steps
 
 
 def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, Rendered]:
@@ -228,73 +226,6 @@ def _rejected(job: Job) -> dict[str, int]:
         for reason, count in ledger.rejected.items():
             total[reason] = total.get(reason, 0) + count
     return total
-
-
-def keep_plan(session: Session, plan: Plan) -> Plan:
-    """A run that continues keeps the plan it began with: another micro-batch or precision would not be exact."""
-    before = session.job.run.manifest.get("hardware")
-    if not before or before["world"] != plan.world:
-        return plan
-    before = {**before, **asked_for(session.job.run.checkpoints, plan.world)}
-    kept = ("precision", "weights", "checkpointing", "micro_batch", "accumulation")
-    changed = [f"{key} {before[key]}" for key in kept if before[key] != getattr(plan, key)]
-    if changed:
-        plan.reasons.append(f"kept from the run's beginning: {', '.join(changed)}")
-    return replace(plan, **{key: before[key] for key in kept})
-
-
-def plan_hardware(session: Session, train: Rendered, *, sequences: int, copies: int = 1, tuned: int = 1) -> Plan:
-    """The hardware plan for this base, adapter and the longest row; printed.
-
-    copies: whole models in memory. tuned: how many models (or adapters) of this size are trained.
-    """
-    config = session.config
-    shape = model_shape(session, copies, tuned)
-    if session.preparation.encoder_decoder:
-        shape = replace(shape, whole_logits=max(map(len, train.columns["labels"])))
-    plan = make_plan(
-        config.hardware,
-        shape,
-        batch_size=config.training.batch_size,
-        length=max(train.columns["length"]),
-        sequences=sequences,
-        attention=config.model.attention,
-        weights=config.model.dtype,
-        full=session.full,
-    )
-    plan = keep_plan(session, plan)
-    session.job.ui.table("hardware", plan.rows())
-    for reason in plan.reasons:
-        session.job.ui.say(reason)
-    return plan
-
-
-def model_shape(session: Session, copies: int, tuned: int = 1) -> ModelShape:
-    """Counts parameters on the meta device: no weight is loaded."""
-    base = load_base_config(session)
-    base.update(session.task.settings())
-    with torch.device("meta"):
-        model = session.task.auto_class().from_config(base, trust_remote_code=session.config.model.trust_remote_code)
-        if session.preparation.added:
-            added_tokens.grow(model, len(session.tokenizer))
-        total = sum(p.numel() for p in model.parameters())
-        model = _tuned(session, model)
-        trained = adapter_weights.tuned(model)["parameters"]
-    text = base.get_text_config()
-    bits = {"4bit": 4, "8bit": 8}.get(session.config.model.quantisation, 0)
-    layers = max(text.num_hidden_layers, getattr(text, "num_decoder_layers", None) or 0)  # a token goes through one stack
-    kept = kept_values(model, text, all_weights=session.full, dropout=bool(session.config.adapter.dropout), layers=layers,
-                       device=best_device(session.config.hardware.device).type)
-    return ModelShape(total, tuned * trained, layers, text.hidden_size, text.vocab_size, copies, bits, kept)
-
-
-def _tuned(session: Session, model):
-    """The model with what will be trained, on the meta device: weights that are chosen, or an adapter."""
-    if session.full:
-        return adapter_weights.unfreeze(model, session.choice, session.task)
-    if session.parent_adapter:
-        return adapter_weights.like_parent(model, session.parent_adapter, task=session.task)
-    return adapter_weights.new_adapter(model, session.choice, task=session.task, seed=0)
 
 
 def total_steps(session: Session, rows: int) -> int:

@@ -13,7 +13,7 @@ from data_recipes.render import Renderer
 from reward.learned import RewardModel
 
 from alignment import adapter_weights, adapters
-from alignment.hardware import GIB, Plan
+from alignment.hardware import Plan
 from alignment.invariants import close
 from alignment.models import adapter_folder, load_base, load_scorer, load_tokenizer, tolerance_of
 from alignment.ppo import rewards as purses
@@ -21,8 +21,6 @@ from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, REWARD, Roles, Separa
 from alignment.rewards import RewardSource
 from alignment.session import Session, loading, trainable_model
 from alignment.sources import Source
-
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes a number
 
 
 @dataclass
@@ -69,13 +67,10 @@ def cast(session: Session, plan: Plan, rewards: list[RewardSource], gold: Reward
     """
     settings = session.config.ppo
     model = trainable_model(session, plan)
-    shared = [reward for reward in rewards if shares_base(session, reward)]
-    names = {reward.text: REWARD if number == 0 else f"{REWARD}_{number + 1}" for number, reward in enumerate(shared)}
-    if gold and shares_base(session, gold):
-        names[gold.text] = "gold"
+    names = shared_names(session, rewards, gold)
     judged = {reward.text: reward for reward in [*rewards, *([gold] if gold else [])]}
     heads = {name: _add_reward(model, judged[text].source, name) for text, name in names.items()}
-    began = _critic_start(settings, shared)
+    began = critic_start(settings, names)
     if session.full:
         roles = _separate(session, plan, model, began)
     else:
@@ -86,8 +81,16 @@ def cast(session: Session, plan: Plan, rewards: list[RewardSource], gold: Reward
     return Cast(roles, [opened[r.text] for r in rewards], opened[gold.text] if gold else None, began)
 
 
-def _critic_start(settings, shared: list[RewardSource]) -> str:
-    wanted = settings.critic_start
+def shared_names(session: Session, rewards: list[RewardSource], gold: RewardSource | None) -> dict[str, str]:
+    """The adapter's name of each reward that shares the policy's base."""
+    shared = [reward for reward in rewards if shares_base(session, reward)]
+    names = {reward.text: REWARD if number == 0 else f"{REWARD}_{number + 1}" for number, reward in enumerate(shared)}
+    return {**names, gold.text: "gold"} if gold and shares_base(session, gold) else names
+
+
+def critic_start(settings, names: dict[str, str]) -> str:
+    """What the critic begins from, `reward` or `policy`. Raises Refused where it cannot begin as it was told to."""
+    wanted, shared = settings.critic_start, REWARD in names.values()
     if wanted == "reward" and not shared:
         raise Refused(
             "the critic cannot begin from the reward run, which does not share the policy's base",
@@ -171,7 +174,7 @@ def _own_renderer(session: Session, source: Source) -> Renderer:
     return Renderer.from_options(tokenizer, source.manifest["template"]["options"], max_length=None)
 
 
-# ---------------------------------------------------------------------------------------------------- step 0, the account
+# ------------------------------------------------------------------------------------------------------------- step 0
 
 
 def check_critic(cast: Cast, rows: list[list[int]]) -> float:
@@ -210,47 +213,6 @@ def once_in_memory(roles: Roles) -> int:
         seen[plain] = parameter.data_ptr()
     trained = {id(p) for r in (POLICY, CRITIC) for p in roles.trained(r)}
     return sum(p.numel() * p.element_size() for p in roles.policy.parameters() if id(p) not in trained)
-
-
-def account(cast: Cast, plan: Plan) -> list[tuple[str, str]]:
-    """Parameters and bytes by role, and the estimate of the peak; printed before the start."""
-    roles = cast.roles
-    lines = []
-    if isinstance(roles, SharedRoles):
-        sizes = _by_adapter(roles.policy)
-        lines.append(("base, once", _size(sizes.pop("base"), plan.weights)))
-        for role in (POLICY, REFERENCE, CRITIC, *sorted(set(sizes) - {POLICY, REFERENCE, CRITIC})):
-            if role in sizes:
-                lines.append((role, _size(sizes[role], "float32") + _training(role, sizes[role], "float32")))
-    else:
-        for role, model in roles.models.items():
-            count = sum(p.numel() for p in model.parameters())
-            lines.append((role, _size(count, plan.weights) + _training(role, count, plan.weights)))
-    lines.append(("value head", f"{sum(p.numel() for p in roles.heads[CRITIC].parameters()):,} parameters, "
-                  f"begins from the {cast.critic_from}"))
-    lines.append(("peak", f"about {plan.total / GIB:.2f} GiB estimated"))
-    return lines
-
-
-def _by_adapter(model: PeftModel) -> dict[str, int]:
-    """Parameters of the base and of each adapter."""
-    found = {"base": 0}
-    names = set(model.peft_config)
-    for name, parameter in model.named_parameters():
-        owner = next((part for part in name.split(".") if part in names), "base")
-        found[owner] = found.get(owner, 0) + parameter.numel()
-    return found
-
-
-def _training(role: str, parameters: int, dtype: str) -> str:
-    """What a trained role takes besides, at its peak: a gradient and two moments of each parameter."""
-    if role not in (POLICY, CRITIC):
-        return ""
-    return f", trained with {3 * WIDTHS[dtype] * parameters / GIB:.3f} GiB of gradients and moments"
-
-
-def _size(parameters: int, dtype: str) -> str:
-    return f"{parameters:,} parameters, {parameters * WIDTHS[dtype] / GIB:.3f} GiB"
 
 
 def reference_hash(roles: Roles, session: Session) -> dict:

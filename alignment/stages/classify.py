@@ -41,6 +41,7 @@ def _tune(job: Job) -> dict:
     from alignment.labelling.heads import settle_head, task_of_problem
     from alignment.labelling.outcome import Outcome
     from alignment.labelling.watching import figure_of
+    from alignment.planning import plan_hardware
     from alignment.result import finish
     from alignment.training.best import settle
     from alignment.training.loop import fit
@@ -49,7 +50,7 @@ def _tune(job: Job) -> dict:
     session = desk.open_session(job, task=task_of_problem(problem))
     settle_head(session)
     made = labelled.encode(session, problem)
-    plan = desk.plan_hardware(session, made.train, sequences=1)
+    plan = plan_hardware(session, made.train, sequences=1)
     if job.dry_run:
         return {**desk.dry_summary(session, made.train, made.held_out, plan), "classify": problem.as_dict()}
     watch = settle(config, len(made.held_out), figure_of(config.classify.metric, problem))

@@ -26,6 +26,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import session as desk
     from alignment.data import pair_row
+    from alignment.planning import plan_hardware
     from alignment.result import finish
     from alignment.tasks import CAUSAL
     from alignment.training.best import settle
@@ -34,7 +35,7 @@ def _tune(job: Job) -> dict:
     session = desk.open_session(job, task=CAUSAL)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=False, margins=False))
     watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
-    plan = desk.plan_hardware(session, train, sequences=2, copies=2 if session.full else 1)
+    plan = plan_hardware(session, train, sequences=2, copies=2 if session.full else 1)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
     trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out), watch)

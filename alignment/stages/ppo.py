@@ -41,6 +41,8 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job, rewards: list, gold, tools: list) -> dict:
     from alignment import session as desk
+    from alignment.planning import model_shape, plan_hardware
+    from alignment.ppo.account import HEADER, account
     from alignment.ppo.finish import finish
     from alignment.ppo.tools import offer
     from alignment.tasks import CAUSAL
@@ -50,12 +52,14 @@ def _tune(job: Job, rewards: list, gold, tools: list) -> dict:
     reader = offer(session, tools)
     prompts: list = []
     train, held_out = desk.render(session, _prompt_row(session, prompts, tools))
-    own = job.config.ppo.critic == "adapter"
-    copies = 1 if not session.full else 3 if own else 2
-    plan = desk.plan_hardware(session, train, sequences=1, copies=copies, tuned=2 if own else 1)
+    found = account(session, model_shape(session), rewards, gold, length=max(train.columns["length"]))
+    plan = plan_hardware(session, train, sequences=1, shape=found.shape)
+    job.ui.table("roles", found.rows(plan), HEADER)
     settle(session, plan, len(train), len(held_out))
     if job.dry_run:
-        return {**desk.dry_summary(session, train, held_out, plan), "steps": total_steps(session, len(train))}
+        steps = total_steps(session, len(train))
+        return {**desk.dry_summary(session, train, held_out, plan), "steps": steps, "roles": found.as_dict(plan)}
+    job.run.manifest.setdefault("roles", found.as_dict(plan))
     parts = prompts[: len(train)], prompts[len(train) :]
     trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, parts, rewards, gold, reader, tools))
     return finish(session, trainer, train)
@@ -143,7 +147,6 @@ def _trainer(session, plan, parts, rewards, gold, reader, tools):
     settings, training = session.config.ppo, session.config.training
     cast = casting.cast(session, plan, rewards, gold)
     casting.once_in_memory(cast.roles)
-    session.job.ui.table("roles", casting.account(cast, plan))
     probe = [prompt.ids for prompt in parts[0][:4]]
     casting.check_critic(cast, probe)
     casting.check_padding(cast, probe)

@@ -27,6 +27,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import session as desk
     from alignment.data import pair_row, use_margins
+    from alignment.planning import plan_hardware
     from alignment.result import finish
     from alignment.tasks import SCORE
     from alignment.training.best import settle
@@ -36,7 +37,7 @@ def _tune(job: Job) -> dict:
     margins = use_margins(job.rows.train + job.rows.validation)
     train, held_out = desk.render(session, pair_row(session.renderer, whole=True, margins=margins))
     watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
-    plan = desk.plan_hardware(session, train, sequences=2)
+    plan = plan_hardware(session, train, sequences=2)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
     trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out, margins), watch)

@@ -29,6 +29,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import noise, session as desk
     from alignment.data import demonstration_row, target_rows
+    from alignment.planning import plan_hardware
     from alignment.result import finish
     from alignment.tasks import SEQ2SEQ
     from alignment.training import seq2seq
@@ -43,7 +44,7 @@ def _tune(job: Job) -> dict:
         seq2seq.check_settings(session)
     train, held_out = desk.render(session, (target_rows if apart else demonstration_row)(session.renderer))
     watch = settle(job.config, len(held_out), FIGURES[job.config.training.watch])
-    plan = desk.plan_hardware(session, train, sequences=1)
+    plan = plan_hardware(session, train, sequences=1)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
     make = seq2seq.make_trainer if apart else _trainer

@@ -12,7 +12,8 @@ from data_recipes.errors import Refused
 
 from alignment import adapters
 from alignment.cli.progress import duration
-from alignment.hardware import GIB, Plan
+from alignment.hardware import Plan
+from alignment.memory import GIB
 from alignment.runs import REFUSED
 from alignment.session import Session
 from alignment.training import processes

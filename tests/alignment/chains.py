@@ -79,7 +79,8 @@ def world(folder: Path, *, rows: int = 26, model=None) -> dict[str, Path]:
     }
 
 
-def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, ui=None, restart=False, **settings):
+def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, ui=None, restart=False,
+              dry_run=False, **settings):
     """Runs one stage with the quick settings; dots in names are written as two underscores. `reward` and `gold` are PPO's."""
     nouns = {key: settings.pop(key) for key in ("reward", "gold") if key in settings}
     quick = {**QUICK, **(QUICK_PPO if stage == "ppo" else {})}
@@ -90,7 +91,7 @@ def run_stage(stage: str, files: dict[str, Path], model: Path, output: Path, *, 
         del changed["training.epochs"]
     return STAGES[stage](
         model=model, data=files[stage], output=output, settings=changed, ui=ui or StoppingUi(), restart=restart,
-        **nouns,
+        dry_run=dry_run, **nouns,
     )
 
 

@@ -15,7 +15,7 @@ from alignment.adapters import AdapterChoice
 from alignment.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.generation import generate, stream
-from alignment.hardware import ModelShape, estimate
+from alignment.memory import ModelShape, estimate
 from alignment.merge import MergeRequest, merge
 from alignment.models import Loaded, load_policy, outputs
 from alignment.sources import Source

@@ -231,7 +231,7 @@ def test_out_of_memory_in_one_of_several_processes_leaves_half_for_all(tmp_path)
     from types import SimpleNamespace
 
     from alignment.hardware import Plan
-    from alignment.session import keep_plan
+    from alignment.planning import keep_plan
     from alignment.training.loop import _too_large
 
     def plan():
