@@ -54,7 +54,23 @@ def parse_one(text: str) -> Arm:
     members = tuple(finished(resolve(part)) for part in (rest if named else text).split(",") if part)
     if not members:
         raise Refused(f"'{text}' names no model", where="RUN", expected="RUN, RUN,RUN,... or NAME=RUN")
+    check_seeds(text, members)
     return Arm(name if named else group_name(members), members)
+
+
+def check_seeds(text: str, members: tuple[Source, ...]) -> None:
+    """Raises Refused where what one comma joins cannot be seeds of one run: one model twice, or runs of several stages."""
+    places = [f"{member.name}@{member.revision}" for member in members]
+    if twice := next((member.text for member, place in zip(members, places, strict=True) if places.count(place) > 1), None):
+        raise Refused(f"'{twice}' stands twice in one arm", where=f"RUN {text}", expected="each seed once")
+    stages = sorted({member.manifest["stage"] for member in members if member.kind == "run"})
+    if len(stages) > 1:
+        raise Refused(
+            f"runs of several stages ({', '.join(stages)}) are no seeds of one run",
+            where=f"RUN {text}",
+            expected="runs that differ in their seeds",
+            do="To compare them, write a space in place of the comma.",
+        )
 
 
 def group_name(members: tuple[Source, ...]) -> str:

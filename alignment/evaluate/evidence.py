@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.files import sha256_file, sha256_json
+from data_recipes.origins import looks_like_path
 from data_recipes.records import Comparison, Demonstration, Prompt
 
 from alignment.evaluate.arms import Arm, ancestors
@@ -62,12 +63,14 @@ def in_files(runs: Iterable[Run], wanted: list[set[str]], cache: dict) -> dict:
     trained: set[str] = set()
     files, unchecked = [], []
     for run in runs:
+        if run.stage not in KINDS:  # a classifier's rows are plain texts, which have no prompt
+            continue
         for entry in training_sources(run):
             path, why = find(run, entry)
             if path is None:
                 unchecked.append({"path": entry.get("path"), "why": why})
                 continue
-            trained |= _keys_of(path, entry, KINDS.get(run.stage, "demonstrations"), cache)
+            trained |= _keys_of(path, entry, KINDS[run.stage], cache)
             files.append(str(path))
     found = sum(1 for keys in wanted if keys & trained)
     return {"rows": found, "of": len(wanted), "files": sorted(set(files)), "unchecked": unchecked}
@@ -84,7 +87,7 @@ def find(run: Run, entry: dict) -> tuple[Path | None, str]:
     candidates = [Path(os.path.abspath(run.path / entry["path"])), Path(os.path.abspath(entry["path"]))]
     there = [path for path in candidates if path.is_file()]
     if not there:
-        return None, "the file is not there"
+        return None, "the file is not there" if looks_like_path(entry["path"]) else "a hub data set is not read again"
     same = [path for path in there if sha256_file(path) == entry["sha256"]]
     return (same[0], "") if same else (None, "the file has changed since")
 
@@ -93,8 +96,9 @@ def _keys_of(path: Path, entry: dict, kind: str, cache: dict) -> set[str]:
     if (entry["sha256"], kind) not in cache:
         from data_recipes.readers import read
 
-        # Bad rows were counted when the run was trained; here they are only left out.
-        rows = read(str(path), kind, format=entry.get("format") or "auto", max_rejected=1.0).records
+        # Bad rows were counted when the run was trained; here they are only left out. A file without a row has no format.
+        form = entry.get("format") or "auto"
+        rows = read(str(path), kind, format="auto" if form == "unknown" else form, max_rejected=1.0).records
         cache[entry["sha256"], kind] = set().union(*map(prompt_keys, rows)) if rows else set()
     return cache[entry["sha256"], kind]
 

@@ -18,9 +18,10 @@ from alignment.data import RowSet, read_rows
 from alignment.decoding import Decoding
 from alignment.evaluate.evidence import KINDS, find
 from alignment.evaluate.policies import Sampling, answer, as_messages
+from alignment.evaluate.retained import HEADLESS
 from alignment.evaluate.rows import as_prompts
 from alignment.runs import Run, parent_path
-from alignment.sources import base_of, resolve
+from alignment.sources import Source, base_of, resolve
 
 FIRST = 2
 NEW_TOKENS = 160
@@ -86,10 +87,10 @@ def side_by_side(run: Run, rows: RowSet, count: int, how: dict) -> list[dict]:
     if run.stage == "reward":
         return _scored_pairs(run, held_out, how)
     records = as_prompts([_prompt_of(record) for record in held_out])
-    policies = [("before: " + name, path) for name, path in [_before(run)] if path] + [
-        ("after: " + run.path.name, str(run.path))
-    ]
-    sides = [(name, _answers(path, records, run, how)) for name, path in policies]
+    name, before = _before(run, how.get("base"))
+    policies = [("before: " + name, before)] if before else []
+    policies.append(("after: " + run.path.name, resolve(run.path)))
+    sides = [(name, _answers(source, records, run, how)) for name, source in policies]
     return [
         {"prompt": as_messages(record.messages), "sides": [_side(name, made[i]) for name, made in sides]}
         for i, record in enumerate(records)
@@ -102,25 +103,25 @@ def _prompt_of(record: Any) -> Any:
     return Prompt(record.prompt, record.tools, record.where) if isinstance(record, Comparison) else record
 
 
-def _before(run: Run) -> tuple[str, str]:
-    """Name and place of what the run was tuned from; empty where that is no longer there."""
+def _before(run: Run, base_at: str | None) -> tuple[str, Source | None]:
+    """Name and place of the policy that the run was tuned from; None where that is no longer there.
+
+    A reward model or a classifier gives no answers: its base stands for it.
+    """
     for parent in run.manifest.get("parents", []):
-        if parent["role"] == "model":
+        if parent["role"] == "model" and parent["stage"] in HEADLESS:
             path = parent_path(run, parent)
-            return (path.name, str(path)) if path.is_dir() else ("", "")
+            return (path.name, resolve(path)) if path.is_dir() else ("", None)
     source = resolve(run.path)
-    if not source.is_adapter:
-        return "", ""
-    base = base_of(source)
-    return "base", base.text if base.kind == "hub" else str(base.path)
+    return ("base", base_of(source, base=base_at)) if source.is_adapter else ("", None)
 
 
-def _answers(path: str, records: list, run: Run, how: dict) -> list:
+def _answers(source: Source, records: list, run: Run, how: dict) -> list:
     from dataclasses import replace
 
     from alignment.models import load_policy, load_tokenizer
 
-    loaded = load_policy(path, **how)
+    loaded = load_policy(source, **how)
     tokenizer, preparation = load_tokenizer(resolve(run.path))
     loaded = replace(loaded, tokenizer=tokenizer, preparation=preparation, options=run.manifest["template"]["options"])
     made = [row[0] for row in answer(loaded, records, Sampling(Decoding(max_new_tokens=NEW_TOKENS)))]

@@ -30,6 +30,17 @@ def test_seeds_and_names(tmp_path, monkeypatch):
     assert parse_one("owner/name").members[0].kind == "hub"
 
 
+def test_what_cannot_be_seeds_of_one_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, stage in (("sft", "sft"), ("sft2", "sft"), ("dpo", "dpo")):
+        make_run(tmp_path / name, stage)
+    with pytest.raises(Refused, match="several stages .dpo, sft.*a space in place of the comma"):
+        parse_one("both=./sft,./dpo")
+    with pytest.raises(Refused, match="'./sft' stands twice"):
+        parse_one("./sft,./sft2,./sft")
+    assert len(parse_one("./sft,./sft2").members) == 2
+
+
 def test_a_folder_with_a_comma_is_that_folder(tmp_path):
     assert parse_one(str(make_run(tmp_path / "a,b=c"))).name.endswith("a,b=c")
 

@@ -14,13 +14,13 @@ def assistant(text):
     return Message("assistant", text)
 
 
-def trained(folder, data, stage="sft", parents=(), content_hash="c", **roles):
-    """A run that was trained on a file; parents by role."""
+def trained(folder, data, stage="sft", parents=(), content_hash="c", format="auto", path=None, **roles):
+    """A run that was trained on a file (recorded by another `path`, where one is given); parents by role."""
     folder.mkdir(parents=True)
     entries = [
         {"role": role, "path": f"../{name}"} for role, name in [("model", p) for p in parents] + list(roles.items())
     ]
-    source = {"path": str(data), "sha256": sha256_file(data), "format": "auto"}
+    source = {"path": path or str(data), "sha256": sha256_file(data), "format": format}
     Run(folder, {"stage": stage}).write(
         state="completed", parents=entries, data={"train": {"sources": [source]}}, content_hash=content_hash
     )
@@ -71,6 +71,18 @@ def test_files_that_changed_or_went_are_said(tmp_path):
     found = overlap([Prompt((user("a"),))], arms)
     assert found["gone"]["unchecked"][0]["why"] == "the file is not there" and found["gone"]["rows"] == 0
     assert found["changed"]["unchecked"][0]["why"] == "the file has changed since"
+
+
+def test_what_an_ancestor_read_without_prompts_stands_in_nobodys_way(tmp_path):
+    """A classifier's texts have no prompt, a file without a row has no format, and a hub data set is not read again."""
+    write_jsonl(tmp_path / "labels.jsonl", [{"text": "good", "label": "yes"}])
+    (tmp_path / "empty.jsonl").write_text("")
+    trained(tmp_path / "classes", tmp_path / "labels.jsonl", "classify", format="text-label")
+    trained(tmp_path / "nothing", tmp_path / "empty.jsonl", "sft", ["classes"], format="unknown")
+    arm = trained(tmp_path / "sft", tmp_path / "labels.jsonl", "sft", ["nothing"], path="owner/name")
+    found = overlap([Prompt((user("good"),))], [arm])["sft"]
+    assert found["rows"] == 0 and found["files"] == [str(tmp_path / "empty.jsonl")]
+    assert found["unchecked"] == [{"path": "owner/name", "why": "a hub data set is not read again"}]
 
 
 def test_a_reward_run_from_the_same_pairs_is_a_proxy(tmp_path):

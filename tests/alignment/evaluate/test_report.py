@@ -8,6 +8,7 @@ import pytest
 
 from alignment.cli import run as align
 from alignment.decoding import Decoding
+from alignment.evaluate import samples
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.page import cell_text, render
 from alignment.evaluate.report import chain_report, panels, read_result, run_report, short_name
@@ -58,6 +59,23 @@ def test_rows_that_are_gone_are_said(world, tmp_path):
     (copy / "align.json").write_text(json.dumps(manifest))
     page = run_report(Run.open(copy)).read_text()
     assert "The train rows cannot be shown: the file is not there." in page
+
+
+def test_what_a_run_was_tuned_from_is_the_policy_before_it_in_its_own_revision(tmp_path):
+    def run(name, stage, *parents):
+        made = Run(tmp_path / name, {"stage": stage, "parents": [
+            {"role": "model", "stage": before, "path": f"../{parent}"} for parent, before in parents]})
+        made.write(state="completed", base={"kind": "hub", "id": "owner/base", "revision": "abc"})
+        (tmp_path / name / "adapter_config.json").write_text("{}")
+        return made
+
+    first = run("sft", "sft")
+    name, base = samples._before(first, None)
+    assert (name, base.hub_id, base.revision) == ("base", "owner/base", "abc")
+    assert samples._before(run("dpo", "dpo", ("sft", "sft")), None)[1].path == first.path
+    run("reward", "reward", ("sft", "sft"))
+    assert samples._before(run("more", "sft", ("reward", "reward")), None)[0] == "base"  # a reward model answers nothing
+    assert samples._before(run("lost", "dpo", ("gone", "sft")), None) == ("", None)
 
 
 def test_a_run_that_has_just_begun_has_a_page(tmp_path):
