@@ -22,6 +22,7 @@ class ModelShape:
     hidden: int
     vocabulary: int
     copies: int = 1  # whole models in memory: 2 where full tuning keeps a separate reference
+    attention: str = "auto"  # the code that attention runs in, by transformers' names
     weight_bits: int = 0  # 4 or 8 for a quantised base, else 0
     kept: float = 0.0  # values a token that all layers keep for the backward pass (`activations`); 0: 17 hidden sizes a layer
     pairs: float = 0.0  # values a pair of a row's positions that all layers keep: attention's matrices

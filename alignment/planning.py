@@ -44,7 +44,7 @@ def plan_hardware(
         batch_size=config.training.batch_size,
         length=max(train.columns["length"]),
         sequences=sequences,
-        attention=config.model.attention,
+        attention=shape.attention,
         weights=config.model.dtype,
         full=session.full,
     )
@@ -68,12 +68,13 @@ def model_shape(session: Session, copies: int = 1) -> ModelShape:
         trained = adapter_weights.tuned(model)["parameters"]
     text, device = base.get_text_config(), best_device(config.hardware.device).type
     layers = max(text.num_hidden_layers, getattr(text, "num_decoder_layers", None) or 0)  # a token goes through one stack
+    code = model.config._attn_implementation if config.model.attention == "auto" else config.model.attention
     at = {"device": device, "layers": layers, "dropped": _dropped(session, base)}
     return ModelShape(
-        total, trained, layers, text.hidden_size, text.vocab_size, copies,
+        total, trained, layers, text.hidden_size, text.vocab_size, copies, code or "auto",
         weight_bits={"4bit": 4, "8bit": 8}.get(config.model.quantisation, 0),
         kept=kept_values(model, text, all_weights=session.full, dropout=bool(config.adapter.dropout), **at),
-        pairs=kept_pairs(model, text, attention=config.model.attention, **at),
+        pairs=kept_pairs(model, text, attention=code, **at),
         cached=cached_values(text),
         tuned=sum(layer.in_features * layer.out_features for _, layer in tuned_layers(model)),
     )

@@ -23,6 +23,8 @@ from alignment.training.limits import measuring
 from alignment.training.order import EpochOrder
 
 RETRIES = 3  # after an out-of-memory
+# what an allocator says that has no class of errors of its own: a processor's (Linux and macOS; Windows), Apple's GPU's
+FULL = ("can't allocate memory", "not enough memory: you tried", "MPS backend out of memory")
 
 
 def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], object], watch: Watch | None = None):
@@ -44,16 +46,23 @@ def fit(session: Session, plan: Plan, train: Rendered, build: Callable[[Plan], o
         try:
             trainer = build(plan)
             return _train(session, plan, trainer, train, watch)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             if attempt == RETRIES or plan.micro_batch == 1 or plan.world > 1:
                 raise _too_large(plan, job.run.checkpoints) from error
             job.ui.warn(f"out of memory at {plan.micro_batch} rows: going on with half of it")
         del trainer
         gc.collect()
-        torch.cuda.empty_cache()
+        torch.mps.empty_cache() if plan.device == "mps" else torch.cuda.empty_cache()
         plan = half_micro_batch(plan)
         job.run.write(hardware=plan.as_dict()) if processes.is_first() else None
     raise AssertionError("unreachable")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory was too small. A process that the system itself ends for its memory has no time to say so."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in FULL)
 
 
 def _too_large(plan: Plan, checkpoints: Path) -> Failed:

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from tests.alignment.chains import world
 
 PAGES = """
 import resource, torch
@@ -35,3 +38,28 @@ def test_another_allocator_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert hardware.keep_heap() is False
+
+
+def test_memory_that_is_too_small_is_known_where_torch_has_no_class_for_it():
+    """A processor's allocator says it in words; this asks it for more than any machine has."""
+    from alignment.training.loop import out_of_memory
+
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert not isinstance(full.value, torch.OutOfMemoryError) and out_of_memory(full.value)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB, other allocations: 1.0 GB)"))
+    assert not out_of_memory(RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"))
+
+
+def test_the_attention_that_is_recorded_is_the_one_that_runs(tmp_path):
+    from alignment import sft
+    from alignment.models import Loading, load_base
+    from alignment.sources import resolve
+
+    files = world(tmp_path, rows=8)
+    for asked, runs in (("auto", "sdpa"), ("eager", "eager")):
+        said = sft(model=files["base"], data=files["sft"], output=tmp_path / "run", dry_run=True,
+                   settings={"model.attention": asked})
+        model = load_base(resolve(files["base"]), Loading(attention=asked))
+        assert said["hardware"]["attention"] == model.config._attn_implementation == runs
