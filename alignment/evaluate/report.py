@@ -48,11 +48,15 @@ def report(
 
 def read_result(file: Path) -> dict:
     """A result.json of `align eval`, with its samples where they lie beside it."""
+    expected = "result.json as align eval --output writes it"
     if not file.is_file():
-        raise Refused(
-            f"there is no file '{file}'", where="--result", expected="result.json as align eval --output writes it"
-        )
-    result = json.loads(file.read_text(encoding="utf-8"))
+        raise Refused(f"there is no file '{file}'", where="--result", expected=expected)
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Refused(f"this is no JSON document ({error})", where=f"--result {file}", expected=expected) from error
+    if not isinstance(result, dict) or not {"task", "arms", "overlap", "warnings"} <= result.keys():
+        raise Refused("this is no result of align eval", where=f"--result {file}", expected=expected)
     beside = file.with_name("samples.jsonl")
     if beside.is_file():
         result["sample_rows"] = [

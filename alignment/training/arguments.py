@@ -49,6 +49,7 @@ def owned_of(session: Session, plan: Plan, steps: int | None) -> dict:
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "report_to": list(config.report_to),
+        "run_name": session.job.run.path.name,  # by which trackers tell runs apart
         # Rotation is ours, after the seal (see checkpoints.py).
         "save_strategy": "steps",
         "save_steps": training.save_every,

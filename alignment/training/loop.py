@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers.integrations import TensorBoardCallback
 
 from data_recipes.errors import Failed
 
@@ -95,6 +96,7 @@ def _train(session: Session, plan: Plan, trainer, train: Rendered, watch: Watch 
     total = trainer.args.max_steps if trainer.args.max_steps > 0 else total_steps(session, rows)
     restored = counters(checkpoint) if checkpoint else {}
     trainer.turning = Turning(restored.get("turning") or [])
+    _keep_tensorboard(trainer, job.run.private / "tensorboard")
     best = BestCallback(trainer, watch or Watch(), job.run.checkpoints, restored.get("watch") or {})
     with job.ui.steps(total, start) as steps, job.signals.at_step_end():
         for callback in (
@@ -133,6 +135,16 @@ def _ordered(session: Session, trainer, train: Rendered) -> EpochCallback:
         )
     at_epoch_ends = trainer.eval_dataset is not None and training.eval_every is None
     return EpochCallback(trainer.order, steps_per_epoch(session, len(trainer.order)), evaluate=at_epoch_ends)
+
+
+def _keep_tensorboard(trainer, folder: Path) -> None:
+    """Puts TensorBoard's files where they stay, in one place over a resume; by default they lie among the checkpoints.
+
+    The environment's TENSORBOARD_LOGGING_DIR overrules.
+    """
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder)
 
 
 def row_lengths(dataset) -> list[int]:

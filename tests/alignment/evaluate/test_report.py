@@ -135,9 +135,13 @@ def test_the_command(world, tmp_path, capsys):
     assert not (tmp_path / "two/figure.png").exists() and (tmp_path / "two/report.html").exists()
 
 
-def test_a_result_that_is_not_there(tmp_path):
+def test_a_result_that_is_not_there_or_is_none(tmp_path):
     with pytest.raises(Refused, match="--result"):
         read_result(tmp_path / "none.json")
+    for text, says in (('{"a": 1}\n{"a": 2}\n', "no JSON document"), ('{"stage": "sft"}', "no result"), ("[]", "no result")):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(Refused, match=f"other.json: this is {says}"):
+            read_result(tmp_path / "other.json")
 
 
 def test_text_is_escaped_everywhere():
