@@ -91,12 +91,20 @@ def best_device(device: str = "auto") -> torch.device:
             do="Install the build of torch for it, or leave the device to be found.",
         )
     if device != "auto":
-        return torch.device(device)
+        return named_device(device)
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}:  # `use_cpu: true` of a launch file
         return torch.device("cpu")
     if present["cuda"]:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("mps" if present["mps"] else "cpu")
+
+
+def named_device(name: str) -> torch.device:
+    """The device of a name such as `cuda:1`. Raises Refused for a name that torch does not know."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise Refused(f"there is no device '{name}'", where="device", expected="auto, cpu, cuda or mps") from error
 
 
 def inference_dtype(asked: str, device: torch.device) -> str:
@@ -107,7 +115,9 @@ def inference_dtype(asked: str, device: torch.device) -> str:
 
 
 def torch_dtype(name: str):
-    """The torch dtype of a name; `auto` is float32, the dtype in which nothing is lost."""
+    """The torch dtype of a name; `auto` is float32, the dtype in which nothing is lost. Raises Refused for another name."""
+    if name not in ("auto", *DTYPES):
+        raise Refused(f"a dtype cannot be '{name}'", where="dtype", expected=f"auto, {', '.join(DTYPES)}")
     return DTYPES.get(name, torch.float32)
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tests import tiny
 from tests.alignment.chains import world
 
 PAGES = """
@@ -63,3 +64,16 @@ def test_the_attention_that_is_recorded_is_the_one_that_runs(tmp_path):
                    settings={"model.attention": asked})
         model = load_base(resolve(files["base"]), Loading(attention=asked))
         assert said["hardware"]["attention"] == model.config._attn_implementation == runs
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    ({"dtype": "bf16"}, "dtype cannot be 'bf16'.*bfloat16"), ({"device": "gpu"}, "no device 'gpu'.*cuda"),
+    ({"device": "cuda:first"}, "no (cuda:first )?device"),
+])
+def test_a_name_of_no_dtype_or_device_is_refused_and_not_taken_for_another(tmp_path, how, said):
+    from alignment.models import load_policy
+    from data_recipes.errors import Refused
+
+    tiny.save_base(tmp_path / "base")
+    with pytest.raises(Refused, match=said):
+        load_policy(tmp_path / "base", **how)
