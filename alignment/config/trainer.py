@@ -120,7 +120,11 @@ OWNED_BY_STAGE: dict[tuple[str, str], str] = {
         "disable_dropout": "dropout is off in every role: the first ratio is exactly 1 only so",
         "chat_template_kwargs": _RENDERED,
         "log_completions": "answers of each evaluation are in private/completions.jsonl",
-        **dict.fromkeys(["top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs"], _SAMPLED),
+        **dict.fromkeys(["top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs", "vllm_structured_outputs_regex"],
+                        _SAMPLED),
+        "cast_lm_head_to_fp32": "hardware.precision",
+        "torch_empty_cache_steps": "hardware.micro_batch",
+        "vllm_importance_sampling_correction": "it stays on: vLLM's probabilities are never quite those that are scored",
         **dict.fromkeys(
             ["epsilon_high", "delta", "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos",
              "vespo_k_neg", "vespo_lambda_neg", "importance_sampling_level", "multi_objective_aggregation",

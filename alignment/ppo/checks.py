@@ -8,9 +8,10 @@ import torch
 from peft import PeftConfig
 from safetensors.torch import load_file
 
-from data_recipes.errors import Failed
+from data_recipes.errors import Failed, Refused
 
 from alignment.adapter_weights import add_role, load_adapter_file
+from alignment.generation import pad_left
 from alignment.models import compare, tolerance_of
 from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
 from alignment.ppo.engine import seeded
@@ -50,6 +51,8 @@ def drawn_as_scored(trainer) -> str:
         Failed: it is, and `ppo.fast_rollout` is on.
     """
     if not trainer.drawn_here:
+        if trainer.use_vllm:
+            weighed_as_scored(trainer)
         return ""
     asked = [prompt.ids for prompt in trainer.prompts[:4]]
     with seeded([0], trainer.accelerator.device):
@@ -67,6 +70,28 @@ def drawn_as_scored(trainer) -> str:
         raise Failed(f"step 0: {what}", where="ppo.fast_rollout", do="Say --set ppo.fast_rollout=off.")
     trainer.drawn_here = trainer.folds = False
     return f"answers are drawn by TRL's own engine, since {what}"
+
+
+@torch.no_grad()
+def weighed_as_scored(trainer) -> None:
+    """TRL weighs vLLM's answers by log-probabilities of its own, from rows padded on the left: they are those that are scored.
+
+    Raises:
+        Refused: they are not; a model with learned positions sees others there.
+    """
+    ids = max((prompt.ids for prompt in trainer.prompts[:4]), key=len)
+    rows = [Row(0, row[:-1], row[-1:], [True], True, []) for row in (ids, ids[len(ids) // 2 :])]
+    batch = micro_batch(rows, [0, 1], trainer.renderer.pad_id, trainer.accelerator.device)
+    left_BT = [x.to(trainer.accelerator.device) for x in pad_left([row.ids for row in rows], trainer.renderer.pad_id)]
+    scored_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
+    weighed_BA, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, *left_BT, 1)
+    distance = ((scored_BA - weighed_BA).abs().max() / max(1.0, scored_BA.abs().max())).item()
+    if distance > tolerance_of(trainer.roles.policy):
+        raise Refused(
+            f"TRL weighs vLLM's answers by log-probabilities of rows padded on the left, and those of this model differ by "
+            f"{distance:.1e} from the ones that are scored (its positions are learned)",
+            where="trainer.use_vllm", do="Leave it out: ppo.fast_rollout draws without it.",
+        )
 
 
 @torch.no_grad()

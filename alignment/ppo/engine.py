@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 from trl.chat_template_utils import parse_response
 
 from alignment.generation import only_our_settings
-from alignment.ppo import drawing, numerics
+from alignment.ppo import drawing, engines, numerics
 from alignment.ppo.log import StepLog, an_answer
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles
 from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, keep_of, micro_batch, prompt_numbers
@@ -109,7 +109,8 @@ class RolloutEngine(Seams, GRPOTrainer):
         if self.turn is not None:
             return self.turn(prompt_ids), None
         if not self.drawn_here:
-            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            with engines.lent(self.roles.policy) if self.use_vllm else nullcontext():
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         return self.draw(prompt_ids)[0], None
 
     def draw(self, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:

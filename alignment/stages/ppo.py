@@ -109,8 +109,11 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
 
     Raises:
         Refused: nothing is held out to choose the best weights by; a warm-up that outlasts the run; a precision or engine whose
-            log-probabilities would not be the policy's.
+            log-probabilities would not be the policy's; weights that are spread over processes.
     """
+    from alignment.ppo import engines
+    from alignment.training import processes
+
     config, settings, steps = session.config, session.config.ppo, total_steps(session, prompts)
     each = settings.update_epochs * (settings.rollout_size // config.training.batch_size)
     rollouts = math.ceil(steps / each)
@@ -124,14 +127,15 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
     if settings.critic_warmup >= rollouts:
         raise Refused(f"the critic warms up for {settings.critic_warmup} rollouts and the run has {rollouts}",
                       where="ppo.critic_warmup", expected="fewer, so that the policy is trained too")
+    if spread := processes.sharded():
+        raise Refused(f"align ppo does not run under {spread}: its roles take turns on a base that each process holds whole",
+                      where="accelerate launch", do="Launch with configs/accelerate/ddp-gpu.yaml, or say --gpus N.")
     if "max_tool_calling_iterations" in config.trainer and not settings.tools:
         raise Refused("there are no tools to call", where="trainer.max_tool_calling_iterations", expected="ppo.tools")
     if plan.precision == "float16":
         raise Refused("a ratio of probabilities loses too much in float16", where="hardware.precision",
                       expected="float32, or bfloat16 where the device has it", do="Say --set hardware.precision=float32.")
-    if config.trainer.get("use_transformers_continuous_batching") and plan.precision == "bfloat16":
-        raise Refused("TRL's continuous batching casts every adapter to bfloat16 for good, the reference too",
-                      where="trainer.use_transformers_continuous_batching", do="Leave it out, or use trainer.use_vllm.")
+    engines.check(session, plan)
 
 
 def _trainer(session, plan, parts, rewards, gold, reader, tools):
@@ -149,7 +153,7 @@ def _trainer(session, plan, parts, rewards, gold, reader, tools):
     casting.once_in_memory(cast.roles)
     probe = [prompt.ids for prompt in parts[0][:4]]
     casting.check_critic(cast, probe)
-    casting.check_padding(cast, probe)
+    casting.check_padding(cast, [prompt.messages for prompt in parts[0][:4]])
     watched = _scales(session, cast, rewards)
     running = RunningScale() if settings.normalise == "running" else None
     objective = Objective(cast.rewards, settings.combine, settings.weights, settings.deviations, running, settings.reward_clip)
@@ -198,6 +202,7 @@ def _rates(session) -> dict[str, float]:
 
 
 def _arguments(session, plan, prompts: int):
+    from alignment.ppo import engines
     from alignment.ppo.trainer import PpoArguments
     from alignment.training.arguments import one_device, owned_of
 
@@ -215,7 +220,9 @@ def _arguments(session, plan, prompts: int):
         "chat_template_kwargs": session.renderer.switches,
         **session.config.trainer,
     }
-    return one_device(PpoArguments(**arguments))
+    made = one_device(PpoArguments(**arguments))
+    engines.prepare(made, session.renderer.stop_ids, settings.generation_batch)
+    return made
 
 
 def _examiner(session, cast, parts, watched):

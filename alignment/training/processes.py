@@ -63,6 +63,12 @@ def agree(started: int, joined: int) -> None:
         )
 
 
+def sharded() -> str:
+    """What spreads a model's weights over the processes of this launch; empty where each process holds them all."""
+    asked = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEED"}
+    return next((name for name, key in asked.items() if os.environ.get(key, "").lower() in {"1", "true", "yes"}), "")
+
+
 def first_decides(work: Callable[[], Any]) -> Any:
     """Runs `work` in the first process and gives its result, or raises its error, in all."""
     if world() == 1:
