@@ -5,7 +5,7 @@ from __future__ import annotations
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow, Demonstration, Message
 from reward.scalar import score
-from reward.scorers import Messages
+from reward.scorers import Messages, row_name
 
 
 class RewardModel:
@@ -28,14 +28,19 @@ class RewardModel:
         *,
         stopped: list | None = None,
         tools: list | None = None,
+        where: list[str] | None = None,
         **columns: list,
     ) -> list[float]:
-        """Scores in the order of the completions; all of them count as stopped where `stopped` is not given."""
+        """Scores in the order of the completions; all of them count as stopped where `stopped` is not given.
+
+        where: each prompt's place in the data, for errors.
+        """
         ended = stopped or [True] * len(prompts)
         wanted = tools or [None] * len(prompts)
         rows = [self.row(*row) for row in zip(prompts, completions, ended, wanted, strict=True)]
         self.refuse_long(rows, self.model.config)
-        return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size)
+        names = [f"{self.name}, {row_name(index, completion, where)}" for index, completion in enumerate(completions)]
+        return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size, names=names)
 
     def refuse_long(self, rows: list[list[int]], config) -> None:
         """A row beyond the model's context would be scored by positions that nothing has trained, or end in an index error."""

@@ -15,7 +15,9 @@ TOLERANCE = 1e-5
 
 
 @torch.inference_mode()
-def score(model, rows: list[list[int]], *, pad_id: int, batch_size: int = 16, device=None) -> list[float]:
+def score(
+    model, rows: list[list[int]], *, pad_id: int, batch_size: int = 16, device=None, names: list[str] | None = None
+) -> list[float]:
     """One score a row, in the order of the rows.
 
     Args:
@@ -24,6 +26,7 @@ def score(model, rows: list[list[int]], *, pad_id: int, batch_size: int = 16, de
         pad_id: the padding token; it has to be the one in the model's config, which finds the last real token by it.
         batch_size: rows a forward pass; rows of similar length go together.
         device: where the batches go; the model's own device where not said.
+        names: how errors name the rows; by their numbers where not said.
 
     Raises:
         Refused: an empty row, a row that ends in the padding token, another padding token, more than one label.
@@ -40,7 +43,7 @@ def score(model, rows: list[list[int]], *, pad_id: int, batch_size: int = 16, de
         for index, value in zip(chosen, logits_B.tolist(), strict=True):
             scores[index] = value
     model.train(was_training)
-    _check_finite(scores)
+    _check_finite(scores, names or [f"row {index}" for index in range(len(rows))])
     return scores
 
 
@@ -90,10 +93,10 @@ def _check(model, rows: list[list[int]], pad_id: int) -> None:
             raise Refused(f"row {index} {what}, so it has no last real token to score", expected="token ids")
 
 
-def _check_finite(scores: list[float]) -> None:
-    for index, value in enumerate(scores):
+def _check_finite(scores: list[float], names: list[str]) -> None:
+    for value, name in zip(scores, names, strict=True):
         if not -float("inf") < value < float("inf"):
-            raise Failed(f"the score of row {index} is {value}", expected="a finite number")
+            raise Failed(f"the score is {value}", where=name, expected="a finite number")
 
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:

@@ -190,14 +190,18 @@ def check_critic(cast: Cast, rows: list[list[int]]) -> float:
     return close(values_B, scores_B, tolerance_of(roles.policy), "the critic's values are not the reward model's scores")
 
 
-def check_padding(cast: Cast, rows: list[list[int]]) -> float:
-    """Rows padded together score as each alone does. Raises Failed beyond the tolerance."""
-    worst = 0.0
-    for reward in cast.rewards:
-        if reward.role is not None:
-            together, alone = torch.tensor(reward.score.ids(rows)), torch.tensor(reward.score.ids(rows, batch=1))
-            tolerance = tolerance_of(cast.roles.policy)
-            worst = max(worst, close(together, alone, tolerance, "padded rows score otherwise than alone"))
+def check_padding(cast: Cast, prompts: list[list[dict]]) -> float:
+    """Answers that a reward model scores together score as each alone does; returns the largest relative distance.
+
+    Raises:
+        Failed: beyond the tolerance; padding, attention mask or positions are not what the model was trained with.
+    """
+    said, worst = ["yes" + " yes" * number for number in range(len(prompts))], 0.0
+    for reward in (r for r in [*cast.rewards, cast.gold] if r is not None and r.texts is not None):
+        together = torch.tensor(reward.texts(prompts, said))
+        alone = torch.tensor([reward.texts([prompt], [text])[0] for prompt, text in zip(prompts, said, strict=True)])
+        what = f"padded rows score otherwise than alone with {reward.name}"
+        worst = max(worst, close(together, alone, tolerance_of(cast.roles.policy), what))
     return worst
 
 

@@ -90,7 +90,7 @@ def open_beside(model: RewardModel) -> OpenReward:
     """A reward model of its own, loaded beside the policy and given text."""
 
     def score(prompts, completions, **columns) -> list[float]:
-        wanted = {name: columns[name] for name in ("stopped", "tools") if name in columns}
+        wanted = {name: columns[name] for name in ("stopped", "tools", "where") if name in columns}
         return model(prompts, completions, **wanted)
 
     return OpenReward(model.name, score, lambda prompts, texts: model(prompts, texts))

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from data_recipes.errors import Refused
 
 POLICY, REFERENCE, CRITIC, REWARD = "default", "ref", "critic", "reward"
-TRAINED = (POLICY, CRITIC)
 
 
 class ValueHead(nn.Module):
@@ -111,17 +110,18 @@ class SharedRoles(Roles):
 
 
 class SeparateRoles(Roles):
-    """Whole models beside each other, for tuning all weights; one process only."""
+    """Whole models beside each other, for tuning weights of their own; one process only. The policy says which: what it
+    comes with as trainable is trained, of the critic too."""
 
     def __init__(self, models: dict[str, nn.Module], heads: dict[str, ValueHead], *, own_critic: bool) -> None:
         super().__init__(models[POLICY], heads, own_critic=own_critic)
         self.models = models
-        for role, model in models.items():
-            model.requires_grad_(role in TRAINED)
-        if CRITIC in models:  # its language head (or score head) takes no part
-            unused = set(models[CRITIC].parameters()) - set(backbone(models[CRITIC]).parameters())
-            for parameter in unused:
-                parameter.requires_grad_(False)
+        trained = {name for name, p in models[POLICY].named_parameters() if p.requires_grad}
+        models[REFERENCE].requires_grad_(False)
+        if CRITIC in models:  # what is trained of the policy; its language head (or score head) takes no part
+            trunk = {id(p) for p in backbone(models[CRITIC]).parameters()}
+            for name, parameter in models[CRITIC].named_parameters():
+                parameter.requires_grad_(name in trained and id(parameter) in trunk)
 
     def act(self, role: str) -> None:
         """Each role is a model of its own: nothing to switch."""

@@ -1,6 +1,6 @@
 import pytest
 
-from data_recipes.errors import Refused
+from data_recipes.errors import Failed, Refused
 from data_recipes.records import Comparison, Message
 from data_recipes.render import Renderer, prepare_tokenizer
 from reward.learned import RewardModel
@@ -52,3 +52,12 @@ def test_a_row_beyond_the_context_is_refused_and_counted(reward):
     with pytest.raises(Refused, match="1 of 2 rows are longer than this reward model's context") as refused:
         reward([PROMPT, PROMPT], said)
     assert "row 2" in refused.value.paragraph() and "at most 512 tokens" in refused.value.paragraph()
+
+
+def test_a_score_that_is_no_number_is_named_with_its_row(reward):
+    said = [[{"role": "assistant", "content": text}] for text in ("good", "bad")]
+    broken = RewardModel(scorer(tiny.llama()), reward.renderer, name="my reward")
+    broken.model.score.weight.data.fill_(float("nan"))
+    with pytest.raises(Failed, match="the score is nan") as failed:
+        broken([PROMPT, PROMPT], said, where=["rows.jsonl:3", "rows.jsonl:8"])
+    assert "my reward, rows.jsonl:3 ('good')" in failed.value.where

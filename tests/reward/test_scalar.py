@@ -77,7 +77,7 @@ def test_what_cannot_be_scored_is_refused(model):
 def test_a_score_that_is_not_finite_fails():
     model = scorer(tiny.llama())
     torch.nn.init.constant_(model.score.weight, float("nan"))
-    with pytest.raises(Failed, match="row 0 is nan"):
+    with pytest.raises(Failed, match="row 0: the score is nan"):
         score(model, ROWS, pad_id=0)
 
 

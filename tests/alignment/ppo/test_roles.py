@@ -1,13 +1,18 @@
 """Four roles on one base: what is trained, what is frozen, what is in memory, and that each says what its run says."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alignment.models import load_policy, load_scorer
-from alignment.ppo.casting import once_in_memory
+from alignment.ppo.casting import Cast, check_padding, once_in_memory
+from alignment.ppo.rewards import OpenReward
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, REWARD
 from data_recipes.errors import Failed
 from reward.learned import RewardModel
+from tests.alignment.chains import run_stage
 
 
 def trainable(model):
@@ -87,6 +92,17 @@ def test_calibrated_values_are_calibrated_scores(chain, made):
     assert scale.std != 1.0 and value == pytest.approx((score - scale.mean) / scale.std, abs=1e-5)
 
 
+def test_a_reward_model_that_scores_otherwise_beside_other_rows_is_found(chain, made):
+    rewards = made().objective.rewards
+    roles = SimpleNamespace(policy=torch.nn.Linear(1, 1))
+    prompts = [[{"role": "user", "content": "hello " * n}] for n in (1, 4)]
+    assert check_padding(Cast(roles, rewards, None, "policy"), prompts) < 1e-5
+    careless = OpenReward("careless", None, lambda asked, texts: [float(len(asked))] * len(asked))
+    for cast in (Cast(roles, [careless], None, "policy"), Cast(roles, rewards, careless, "policy")):
+        with pytest.raises(Failed, match="than alone with careless"):
+            check_padding(cast, prompts)
+
+
 def test_a_rule_alone_gives_a_critic_from_the_policy_with_a_head_of_zeros(made):
     trainer = made(reward="reward.rules:length_band(low=1, high=5)")
     assert trainer.roles.heads[CRITIC].weight.abs().sum() == 0
@@ -97,6 +113,16 @@ def test_a_head_on_the_policys_trunk_has_no_adapter_of_its_own(made):
     trainer = made(ppo__critic="head")
     assert CRITIC not in trainer.roles.policy.peft_config
     assert len(trainer.roles.trained(CRITIC)) == 2
+
+
+def test_of_whole_models_only_the_weights_that_were_named_are_trained(chain, tmp_path):
+    run_stage("ppo", chain, chain["base"], tmp_path / "run", reward="reward.rules:length_band(low=1, high=5)",
+              adapter__kind="full", adapter__trainable=["model.layers.1.mlp.*"], training__max_steps=2, ppo__keep="last")
+    before = load_file(chain["base"] / "model.safetensors")
+    for folder in (tmp_path / "run", tmp_path / "run" / "critic"):
+        after = load_file(folder / "model.safetensors")
+        changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+        assert changed and all(name.startswith("model.layers.1.mlp.") for name in changed), folder
 
 
 def test_a_padded_row_of_a_model_with_learned_positions_is_scored_as_alone(tmp_path):
