@@ -78,7 +78,7 @@ class Rule:
     def __call__(self, prompts: list[Messages], completions: list[Messages], **columns: list) -> list[float]:
         """Raises Failed where the rule raises, or returns None, NaN, no number, or a list of another length."""
         try:
-            values = self.function(prompts=prompts, completions=completions, **columns)
+            values = self._called(prompts, completions, columns)
         except Refused:
             raise
         except Exception as error:
@@ -90,12 +90,21 @@ class Rule:
             ) from cause
         return checked(values, completions, name=f"--reward {self.name}", rows=columns.get("where"))
 
+    def _called(self, prompts, completions, columns: dict):
+        """What the function gives; one that is `async`, as TRL takes them too, is awaited."""
+        values = self.function(prompts=prompts, completions=completions, **columns)
+        if not inspect.iscoroutine(values):
+            return values
+        import asyncio  # slow to load, and seldom needed
+
+        return asyncio.run(values)
+
     def _raising_row(self, prompts, completions, columns: dict, error: Exception) -> tuple[str, Exception]:
         """Which row alone makes the rule raise, and how; rules take batches, so the batch's error does not say."""
         for index in range(len(completions)):
             one = {key: [column[index]] for key, column in columns.items()}
             try:
-                self.function(prompts=[prompts[index]], completions=[completions[index]], **one)
+                self._called([prompts[index]], [completions[index]], one)
             except Exception as alone:
                 return row_name(index, completions[index], columns.get("where")), alone
         return "on the whole batch, on no row alone", error

@@ -17,6 +17,7 @@ def folder(tmp_path, monkeypatch):
         "def polite(prompts, completions, **columns):\n    return [len(c[0]['content']) for c in completions]\n"
         "def picky(prompts, completions, *, code, **columns):\n"
         "    return [1.0 if c != 'b' else 1 / 0 for c in code]\n"
+        "async def later(prompts, completions, *, code, **columns):\n    return [c * c / c for c in code]\n"
     )
     (tmp_path / "broken_rules.py").write_text("import no_such_thing\n")
     monkeypatch.chdir(tmp_path)
@@ -31,6 +32,13 @@ def test_what_is_a_rule():
 
 def test_the_current_directory_is_importable(folder):
     assert load_rule("house_rules:polite")(PROMPTS, COMPLETIONS) == [3.0, 3.0, 5.0]
+
+
+def test_an_async_rule_is_awaited_and_its_row_named(folder):
+    assert load_rule("house_rules:later")(PROMPTS, COMPLETIONS, code=[1, 2, 3]) == [1.0, 2.0, 3.0]
+    with pytest.raises(Failed, match="ZeroDivisionError") as error:
+        load_rule("house_rules:later")(PROMPTS, COMPLETIONS, code=[1, 0, 3])
+    assert "row 2 ('two')" in error.value.where
 
 
 def test_settings_in_brackets():
