@@ -16,7 +16,7 @@ import numpy as np
 
 from data_recipes import intervals
 from reward import calibration
-from reward.length_control import length_controlled
+from reward.length_control import extrapolated, length_controlled
 
 
 class OfflineMetric(evaluate.Metric):
@@ -75,27 +75,22 @@ class ExpectedCalibrationError(OfflineMetric):
 
 
 class WinRate(OfflineMetric):
-    """Share of prompts on which ours scores higher than theirs; a tie counts half. Bootstrap over prompts."""
+    """Share of prompts that ours wins, and that share at equal length, by logistic regression on the difference of lengths.
 
-    description = "Share of prompts on which the first policy scores higher than the second; a tie counts half."
-    predictions, references = "scores of our completions", "scores of theirs on the same prompts"
+    Intervals are over prompts: Wilson where each was won or lost, so that 40 of 40 is no certainty, else the bootstrap.
+    """
 
-    def _compute(self, predictions, references, prompts=None, seed: int = 0) -> dict:
-        """`prompts` names each row's prompt where one has several rows: the interval is then over prompts."""
-        wins_B, ties = outcomes(predictions, references)
-        wins_P = mean_by(wins_B, prompts) if prompts is not None else wins_B
-        return {**_named("win_rate", intervals.bootstrap_mean(wins_P, seed=seed)), "ties": ties}
-
-
-class LengthControlledWinRate(OfflineMetric):
-    """Win rate at equal length, by logistic regression on the difference of lengths. Bootstrap over prompts."""
-
-    description = "The win rate that would be seen at equal length."
-    predictions, references = "1 won, 0 lost, 0.5 tied", "length of ours minus length of theirs"
+    description = "Share of prompts on which the first policy is better than the second; the same at equal length."
+    predictions = "share of a prompt's comparisons that ours won: 1 won, 0 lost, 0.5 tied"
+    references = "length of ours minus length of theirs on that prompt, in any unit"
     citation = "Dubois et al., Length-Controlled AlpacaEval, arXiv 2404.04475"
 
     def _compute(self, predictions, references, seed: int = 0) -> dict:
-        return _named("win_rate", length_controlled(predictions, references, seed=seed))
+        return {
+            "win_rate": intervals.mean_or_share(predictions, seed=seed).as_dict(),
+            "length_controlled": length_controlled(predictions, references, seed=seed).as_dict(),
+            "length_controlled_extrapolates": extrapolated(references),
+        }
 
 
 class Perplexity(OfflineMetric):
@@ -121,14 +116,6 @@ def outcomes(ours_B, theirs_B) -> tuple[np.ndarray, int]:
     """1 where ours is higher, 0 where lower, 0.5 where equal, shape (B,); and how many were equal."""
     ours_B, theirs_B = np.asarray(ours_B, dtype=np.float64), np.asarray(theirs_B, dtype=np.float64)
     return 0.5 * (1.0 + np.sign(ours_B - theirs_B)), int((ours_B == theirs_B).sum())
-
-
-def mean_by(values_B, keys) -> np.ndarray:
-    """Mean of the values of each key, in the order in which the keys first appear."""
-    groups: dict = {}
-    for value, key in zip(values_B, keys, strict=True):
-        groups.setdefault(key, []).append(value)
-    return np.array([np.mean(group) for group in groups.values()])
 
 
 def _named(name: str, interval: intervals.Interval) -> dict:

@@ -8,7 +8,7 @@ import torch
 from data_recipes.errors import Refused
 from reward.calibration import Scale
 from data_recipes.intervals import wilson
-from reward.losses import bradley_terry_loss
+from reward.losses import bradley_terry_losses
 from reward.metrics import ExpectedCalibrationError, LongerWins, PairwiseAccuracy, outcomes
 from reward.scalar import score
 
@@ -40,7 +40,7 @@ def report_card(chosen_B: list[float], rejected_B: list[float], lengths: list[tu
         "pairs": len(chosen_B),
         "accuracy": PairwiseAccuracy().compute(predictions=chosen_B, references=rejected_B),
         "longer_wins": LongerWins().compute(predictions=longer_chosen, references=longer_rejected),
-        "loss": bradley_terry_loss(*(torch.tensor(x, dtype=torch.float64) for x in (chosen_B, rejected_B))).item(),
+        "loss": bradley_terry_losses(*(torch.tensor(x, dtype=torch.float64) for x in (chosen_B, rejected_B))).mean().item(),
         "calibration": ExpectedCalibrationError().compute(predictions=chosen_B, references=rejected_B),
         "scores": _scores(chosen_B, rejected_B, margins_B),
         "length_correlation": _correlation([*chosen_B, *rejected_B], [*longer_chosen, *longer_rejected]),

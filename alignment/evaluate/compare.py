@@ -1,6 +1,6 @@
 """From scored answers to a comparison: means, paired differences, win rates, and what length has to do with it.
 
-Only numpy.
+Only numpy; `against` also imports the metrics, and with them `evaluate` and `datasets`.
 
 Axes: M members (seeds) of an arm, P prompts, S samples a prompt. Intervals are over prompts; what differs between
 seeds is shown as a spread beside them, since an interval over prompts says nothing about it.
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_recipes.intervals import Interval, bootstrap_mean, mean_or_share, paired_difference
-from reward.length_control import extrapolated, length_controlled
+from data_recipes.intervals import bootstrap_mean, mean_or_share, paired_difference
 
 
 @dataclass
@@ -82,23 +81,22 @@ def describe(answers: Answers, *, seed: int) -> dict:
 
 def against(ours: Answers, theirs: Answers, name: str, *, seed: int) -> dict:
     """One reward's comparison of an arm with the first: paired difference, win rate, and the rate at equal length."""
+    from reward.metrics import WinRate
+
     ours_MPS, theirs_MPS = ours.scores[name], theirs.scores[name]
-    wins_P = wins_by_prompt(ours_MPS, theirs_MPS)
-    longer_P = by_prompt(ours.lengths) - by_prompt(theirs.lengths)
+    wins_P, longer_P = wins_by_prompt(ours_MPS, theirs_MPS), longer_by_prompt(ours, theirs)
     each_M = [wins_by_prompt(member[None], theirs_MPS).mean() for member in ours_MPS]
     return {
         "difference": paired_difference(by_prompt(ours_MPS), by_prompt(theirs_MPS), seed=seed).as_dict(),
-        "win_rate": win_interval(wins_P, seed=seed).as_dict(),
+        **WinRate().compute(predictions=wins_P, references=longer_P, seed=seed),
         "win_rate_spread": spread(each_M),
         "ties": ties(ours_MPS, theirs_MPS),
-        "length_controlled": length_controlled(wins_P, longer_P, seed=seed).as_dict(),
-        "length_controlled_extrapolates": extrapolated(longer_P),
     }
 
 
-def win_interval(wins_P: np.ndarray, *, seed: int) -> Interval:
-    """Bootstrap over prompts; Wilson where no prompt was tied or mixed, so that 40 of 40 is no certainty."""
-    return mean_or_share(wins_P, seed=seed)
+def longer_by_prompt(ours: Answers, theirs: Answers) -> np.ndarray:
+    """How much longer ours is on each prompt, in characters, shape (P,)."""
+    return by_prompt(ours.lengths) - by_prompt(theirs.lengths)
 
 
 def _flat(values_MPS: np.ndarray) -> np.ndarray:

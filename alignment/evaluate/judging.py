@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from alignment.evaluate.arms import Arm
-from alignment.evaluate.compare import Answers, by_prompt, win_interval
+from alignment.evaluate.compare import Answers, longer_by_prompt
 from alignment.evaluate.policies import as_messages
 from alignment.generators import open_generator
 from alignment.sources import Source
@@ -22,7 +22,6 @@ from data_recipes.augment.asking import Asker
 from data_recipes.augment.endpoint import Settings
 from data_recipes.augment.request_log import RequestLog
 from reward.judge import Judge, Verdict, summary
-from reward.length_control import extrapolated, length_controlled
 
 WON = {"first": 1.0, "tie": 0.5, "second": 0.0}
 SHAKY = 0.8  # share of verdicts that survive the swap, below which a judge is warned of
@@ -71,10 +70,11 @@ def _texts(members: list[list[list[Any]]], prompt: int) -> list[str]:
 
 def against(verdicts: list[list[Verdict]], ours: Answers, theirs: Answers, *, seed: int) -> dict:
     """An arm's comparison by one judge: win rate over prompts with a verdict, the same at equal length, what was left out."""
+    from reward.metrics import WinRate
+
     flat = [verdict for row in verdicts for verdict in row]
     wins_P = np.array([_rate(row) for row in verdicts])
     said = ~np.isnan(wins_P)
-    longer_P = by_prompt(ours.lengths) - by_prompt(theirs.lengths)
     found: dict[str, Any] = {
         "pairs": len(flat), "prompts": int(said.sum()), "same": sum(verdict.why == "same" for verdict in flat),
         "ties": sum(verdict.winner == "tie" for verdict in flat) / len(flat),
@@ -82,9 +82,7 @@ def against(verdicts: list[list[Verdict]], ours: Answers, theirs: Answers, *, se
         "win_rate": None, "length_controlled": None, "length_controlled_extrapolates": False,
     }
     if said.any():
-        found["win_rate"] = win_interval(wins_P[said], seed=seed).as_dict()
-        found["length_controlled"] = length_controlled(wins_P[said], longer_P[said], seed=seed).as_dict()
-        found["length_controlled_extrapolates"] = extrapolated(longer_P[said])
+        found |= WinRate().compute(predictions=wins_P[said], references=longer_by_prompt(ours, theirs)[said], seed=seed)
     return found
 
 

@@ -1,4 +1,4 @@
-"""TRL's trainers with the seams that the suite leans on. The only file that subclasses them.
+"""TRL's trainers with the seams that the suite leans on. PPO's subclass, which makes rollouts, is in `alignment/ppo/engine.py`.
 
 Each override below is a method that TRL or transformers calls by name; `tests/alignment/test_contracts.py` holds a test
 for each that fails first when one of them moves.
@@ -15,6 +15,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOTrainer, RewardTrainer, SFTTrainer
+
+from reward.losses import bradley_terry_losses, centering_penalties
 
 from alignment.fitting import Turning
 from alignment.invariants import first_batch
@@ -150,6 +152,7 @@ class PairRewardTrainer(Seams, RewardTrainer):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.scores_2B: torch.Tensor | None = None
+        self.margin_B: torch.Tensor | None = None
         self.model.register_forward_hook(self._remember)
 
     def _remember(self, model, args, output) -> None:
@@ -157,13 +160,15 @@ class PairRewardTrainer(Seams, RewardTrainer):
             self.scores_2B = output.logits.squeeze(-1).float()
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        self.margins_B = inputs.get("margin", torch.zeros(())).to(self.args.device)
+        margin_B = inputs.get("margin")
+        self.margin_B = None if margin_B is None else margin_B.to(self.args.device)
         return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
 
     def measured(self, loss, rows: int) -> list[tuple[float, float]]:
         chosen_B, rejected_B = self.scores_2B.chunk(2)
-        losses_B = -torch.nn.functional.logsigmoid(chosen_B - rejected_B - self.margins_B)
-        losses_B = losses_B + (self.args.center_rewards_coefficient or 0.0) * (chosen_B + rejected_B) ** 2
+        losses_B = bradley_terry_losses(chosen_B, rejected_B, self.margin_B)
+        if weight := self.args.center_rewards_coefficient:
+            losses_B = losses_B + weight * centering_penalties(chosen_B, rejected_B)
         return [(value, 1.0) for value in losses_B.tolist()]
 
 

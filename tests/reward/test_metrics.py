@@ -1,17 +1,8 @@
 import math
 
-import numpy as np
 import pytest
 
-from reward.metrics import (
-    ExpectedCalibrationError,
-    LengthControlledWinRate,
-    LongerWins,
-    PairwiseAccuracy,
-    Perplexity,
-    WinRate,
-    mean_by,
-)
+from reward.metrics import ExpectedCalibrationError, LongerWins, PairwiseAccuracy, Perplexity, WinRate
 
 
 def test_pairwise_accuracy_counts_a_tie_half():
@@ -31,11 +22,22 @@ def test_batches_may_be_added():
 
 
 def test_win_rate_is_over_prompts():
-    ours, theirs = [1, 1, 0, 0], [0, 0, 1, 0]
-    assert WinRate().compute(predictions=ours, references=theirs)["win_rate"] == 2.5 / 4
-    by_prompt = WinRate().compute(predictions=ours, references=theirs, prompts=["a", "a", "b", "b"])
-    assert by_prompt["n"] == 2 and by_prompt["win_rate"] == pytest.approx((1 + 0.25) / 2)
-    assert WinRate().compute(predictions=ours, references=ours)["win_rate"] == 0.5
+    found = WinRate().compute(predictions=[1.0, 0.25, 0.5, 1.0], references=[3, -2, 0, 1])
+    assert found["win_rate"]["value"] == 2.75 / 4 and found["win_rate"]["n"] == 4
+    assert found["win_rate"]["low"] < 2.75 / 4 < found["win_rate"]["high"] and not found["length_controlled_extrapolates"]
+
+
+def test_forty_of_forty_prompts_are_no_certainty():
+    found = WinRate().compute(predictions=[1.0] * 40, references=[0.0] * 40)["win_rate"]
+    assert found["value"] == found["high"] == 1.0 and found["low"] == pytest.approx(1 / (1 + 1.959964**2 / 40), abs=1e-6)
+
+
+def test_a_win_rate_at_equal_length_by_hand():
+    """Of the longer answers half win, of the shorter ones too: length explains nothing, and both rates are a half."""
+    found = WinRate().compute(predictions=[1, 0, 1, 0] * 10, references=[1, 1, -1, -1] * 10)
+    assert found["win_rate"]["value"] == 0.5 and found["length_controlled"]["value"] == pytest.approx(0.5)
+    longer = WinRate().compute(predictions=[1, 0] * 20, references=[5, 4] * 20)
+    assert longer["length_controlled_extrapolates"]
 
 
 def test_perplexity_by_hand():
@@ -47,13 +49,3 @@ def test_perplexity_by_hand():
 def test_calibration_error():
     found = ExpectedCalibrationError().compute(predictions=[math.log(3)] * 4, references=[0.0] * 4)
     assert found["ece"] == pytest.approx(0.25) and found["reliability"][0]["count"] == 4
-
-
-def test_length_controlled_metric():
-    wins, lengths = [1, 0, 1, 0] * 10, [1, 1, -1, -1] * 10
-    assert LengthControlledWinRate().compute(predictions=wins, references=lengths)["win_rate"] == pytest.approx(0.5)
-
-
-def test_mean_by_keeps_the_order():
-    assert mean_by([1, 2, 3], ["b", "a", "b"]).tolist() == [2, 2]
-    assert np.isclose(mean_by([1.0], ["x"]), 1.0)
