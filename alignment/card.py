@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from alignment import adapters
+from alignment.evaluate.show import interval
 
 TASKS = {"sft": "text-generation", "dpo": "text-generation", "ppo": "text-generation", "reward": "text-classification"}
 SEQ2SEQ = ("text2text-generation", "AutoPeftModelForSeq2SeqLM")
@@ -52,16 +53,12 @@ def classifier(manifest: dict) -> list[str]:
     if not (measured := found.get("evaluation")):
         return sections
     trivial = measured["baseline"]
-    rows = [(name, _interval(value), _interval(trivial["figures"][name])) for name, value in measured["figures"].items()]
+    rows = [(name, interval(value, 3), interval(trivial["figures"][name], 3)) for name, value in measured["figures"].items()]
     if "calibration" in measured:
         error = {when: measured["calibration"][f"ece_{when}"] for when in ("before", "after")}
-        rows += [(f"calibration error, {when}", _interval(value), "") for when, value in error.items()]
+        rows += [(f"calibration error, {when}", interval(value, 3), "") for when, value in error.items()]
     head = [f"| on {measured['rows']} held-out rows | with 95 % interval | {trivial['says']} |", "|---|---|---|"]
     return [*sections, "## Held-out figures", "\n".join([*head, *(f"| {a} | {b} | {c} |" for a, b, c in rows)])]
-
-
-def _interval(found: dict) -> str:
-    return "-" if found["value"] is None else f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def _loading(manifest: dict) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from data_recipes.errors import Failed, Refused
 
 from alignment.labelling.heads import KEPT, kept_in_config
-from alignment.models import Loaded, compare, load_config, load_run, outputs
+from alignment.models import Loaded, compare, distance, load_config, load_run, outputs
 from alignment.sources import Source, base_of
 from alignment.tasks import Task
 
@@ -126,11 +126,6 @@ def unwrap_heads(model: torch.nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, ModulesToSaveWrapper):
             model.set_submodule(name, module.modules_to_save[module.active_adapter])
-
-
-def distance(expected: Tensor, seen: Tensor) -> float:
-    """Largest difference relative to the size of the outputs, as `models.compare` measures it."""
-    return (expected - seen).abs().max().item() / max(1.0, expected.abs().max().item())
 
 
 def warn_where_rounding_eats(merging: float, effect: float, dtype: torch.dtype, ui: Any) -> None:

@@ -11,7 +11,7 @@ from data_recipes.errors import Failed
 from reward.scalar import padded_equals_alone
 
 from alignment.data import IGNORED, Rendered
-from alignment.models import TOLERANCE, outputs, tolerance_of
+from alignment.models import TOLERANCE, distance, outputs, tolerance_of
 
 LN2 = math.log(2)
 
@@ -26,10 +26,10 @@ def fresh_adapter_is_identity(model: PeftModel, rows: list[list[int]]) -> float:
 
 def close(seen: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str) -> float:
     """Raises Failed where two outputs differ by more than `tolerance` relative to their size."""
-    distance = (seen - expected).abs().max().item() / max(1.0, expected.abs().max().item())
-    if not distance <= tolerance:
-        raise Failed(f"step 0: {what} by {distance:.2e}", expected=f"at most {tolerance:.0e}")
-    return distance
+    found = distance(expected, seen)
+    if not found <= tolerance:
+        raise Failed(f"step 0: {what} by {found:.2e}", expected=f"at most {tolerance:.0e}")
+    return found
 
 
 def trained_tokens_agree(dataset, train: Rendered) -> int:

@@ -239,7 +239,7 @@ def load_scorer(source: Source | str | Path, **how) -> Loaded:
 
 
 def load_run(source: Source | str | Path, **how) -> Loaded:
-    """Loads a run by its folder as what it is: a policy, a scorer or a classifier."""
+    """Loads a run by its folder as what it is: a policy, a scorer or a classifier. Raises Refused as `load_policy` does."""
     return _load(source, Loading(**how), tuple(WORDS), "a run")
 
 
@@ -332,17 +332,21 @@ def tolerance_of(model: torch.nn.Module) -> float:
     return max(TOLERANCE[dtype] for dtype in {p.dtype for p in model.parameters()} if dtype in TOLERANCE)
 
 
+def distance(expected: torch.Tensor, seen: torch.Tensor) -> float:
+    """Largest difference of two outputs relative to their size; where that is below 1, the difference itself."""
+    return (expected - seen).abs().max().item() / max(1.0, expected.abs().max().item())
+
+
 def compare(expected: torch.Tensor, seen: torch.Tensor, *, tolerance: float, what: str) -> float:
-    """Largest distance relative to the size of the outputs. Raises Failed beyond `tolerance` or at a non-finite value."""
-    scale = max(1.0, expected.abs().max().item())
-    distance = (expected - seen).abs().max().item() / scale
-    if not distance <= tolerance:  # written so that a NaN fails too
+    """Their `distance`. Raises Failed beyond `tolerance` or at a non-finite value."""
+    found = distance(expected, seen)
+    if not found <= tolerance:  # written so that a NaN fails too
         raise Failed(
-            f"{what} differs by {distance:.2e}",
+            f"{what} differs by {found:.2e}",
             expected=f"at most {tolerance:.0e}",
             do="The result was not kept; please report this with the manifest.",
         )
-    return distance
+    return found
 
 
 def check_finite(model: torch.nn.Module) -> None:

@@ -16,6 +16,8 @@ from data_recipes import toy
 from data_recipes.errors import Failed, Interrupted
 from data_recipes.files import write_json
 
+from alignment.evaluate.show import percent
+
 JUDGE, RIGHT = "data_recipes.toy.judge:judge", "data_recipes.toy.judge:right"
 DISTANCE_ROWS = 300  # requests on which distance and reward are measured beside each other
 TOKENS = 48  # the longest answer of the toy world has fewer
@@ -157,7 +159,7 @@ def _over_sft(name: str, arm: dict) -> list[Check]:
         Check(f"right answers: {name} less SFT", _points(difference), "interval above -3 points", difference["low"] > -0.03),
         Check(
             f"{name} wins over SFT by the judge",
-            _percent(wins),
+            percent(wins),
             "at least 70 %, interval above 50 %",
             wins["value"] >= 0.70 and wins["low"] > 0.5,
         ),
@@ -166,11 +168,7 @@ def _over_sft(name: str, arm: dict) -> list[Check]:
 
 def _share(name: str, value: dict, *, least: float = 0.0, most: float = 1.0) -> Check:
     promised = f"at least {least:.0%}" if least else f"at most {most:.0%}" if most < 1 else ""
-    return Check(name, _percent(value), promised.replace("%", " %"), least <= value["value"] <= most)
-
-
-def _percent(value: dict) -> str:
-    return f"{100 * value['value']:.1f} % [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+    return Check(name, percent(value), promised.replace("%", " %"), least <= value["value"] <= most)
 
 
 def _points(value: dict) -> str:

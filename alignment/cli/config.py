@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from alignment.cli.commands import Command, group, output_options
-
-STAGES = ("sft", "reward", "dpo", "ppo", "classify")
+from alignment.stages import STAGES
 
 
 @group("config", example="""

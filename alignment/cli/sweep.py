@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from alignment.cli.commands import SETTINGS, Command, Group, make_ui
+from alignment.stages import STAGES
 
 # Options of a stage that a sweep has for itself, or gives to its dry run alone.
 OWN = {"output", "restart", "dry_run", "as_json", "measure", "debug"}
@@ -22,8 +23,6 @@ class _SweepGroup(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The stages."""
-        from alignment.config.defaults import STAGES
-
         return list(STAGES)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:

@@ -7,9 +7,9 @@ wrong kind with what was expected, each with the place where it stands. Nothing 
     0.0001
 """
 
-from alignment.config.defaults import STAGES
 from alignment.config.describe import describe, schema
 from alignment.config.loading import FLAGS, load
 from alignment.config.stages import DpoConfig, RewardConfig, SftConfig, StageConfig
+from alignment.stages import STAGES
 
 __all__ = ["FLAGS", "STAGES", "DpoConfig", "RewardConfig", "SftConfig", "StageConfig", "describe", "load", "schema"]

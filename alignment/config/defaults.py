@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-STAGES = ("sft", "reward", "dpo", "ppo", "classify")
-
 
 class Default(NamedTuple):
     """A figure and its source."""

@@ -194,9 +194,11 @@ def slices_table(result: dict) -> Table:
 
 
 def interval(found: dict | None, digits: int, *, signed: bool = False) -> str:
-    """`0.43 [0.31, 0.55]`; nothing where nothing was measured."""
+    """`0.43 [0.31, 0.55]`; nothing where nothing was measured, a dash where the figure has no value."""
     if not found:
         return ""
+    if found["value"] is None:
+        return "-"
     sign = "+" if signed else ""
     return "{v:{s}.{d}f} [{l:{s}.{d}f}, {h:{s}.{d}f}]".format(
         v=found["value"], l=found["low"], h=found["high"], s=sign, d=digits

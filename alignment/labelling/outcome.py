@@ -12,6 +12,7 @@ from data_recipes.files import write_bytes, write_json
 from data_recipes.labels import Example, Problem
 from data_recipes.records import Labelled
 
+from alignment.evaluate.show import interval
 from alignment.labelling.answering import answer_words, logits_of
 from alignment.labelling.heads import KEPT, kept_in_config
 from alignment.labelling.measures import Answered, measured, probabilities
@@ -135,24 +136,17 @@ def _said(problem: Problem, guess, shares) -> str:
 def say(ui, figures: dict) -> None:
     """The figures with their intervals, beside those of the trivial guess."""
     trivial = figures["baseline"]["figures"]
-    rows = [(name.replace("_", " "), f"{words(value)}   ({figures['baseline']['says']}: {short(trivial[name])})")
+    rows = [(name.replace("_", " "), f"{interval(value, 3)}   ({figures['baseline']['says']}: {short(trivial[name])})")
             for name, value in figures["figures"].items()]
     if calibration := figures.get("calibration"):
-        rows.append(("calibration error", f"{words(calibration['ece_before'])}, {words(calibration['ece_after'])} at "
-                                          f"temperature {calibration['temperature']:.3g}"))
+        before, after = interval(calibration["ece_before"], 3), interval(calibration["ece_after"], 3)
+        rows.append(("calibration error", f"{before}, {after} at temperature {calibration['temperature']:.3g}"))
     ui.table(f"on {figures['rows']:,} held-out rows, with 95 % intervals", rows)
 
 
-def words(interval: dict) -> str:
-    """`0.812 [0.771, 0.846]`."""
-    if interval["value"] is None:
-        return "-"
-    return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def short(interval: dict) -> str:
+def short(found: dict) -> str:
     """The value alone."""
-    return "-" if interval["value"] is None else f"{interval['value']:.3f}"
+    return "-" if found["value"] is None else f"{found['value']:.3f}"
 
 
 def _write_config(folder: Path, found: dict) -> None:

@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from alignment.evaluate.page import table
-from alignment.labelling.outcome import EVALUATION, MOST, words
+from alignment.evaluate.show import interval
+from alignment.labelling.outcome import EVALUATION, MOST
 from alignment.runs import Run
 
 CONFUSION = (
@@ -47,15 +48,16 @@ def of_classifier(run: Run) -> dict[str, Any]:
 def tables(found: dict) -> list[dict]:
     """Figures beside the trivial guess's, and the rates of each group."""
     trivial = found["baseline"]
-    rows = [(name.replace("_", " "), words(value), words(trivial["figures"][name])) for name, value in found["figures"].items()]
+    rows = [(name.replace("_", " "), interval(value, 3), interval(trivial["figures"][name], 3))
+            for name, value in found["figures"].items()]
     if calibration := found.get("calibration"):
-        rows.append(("calibration error as trained", words(calibration["ece_before"]), ""))
-        rows.append((f"at temperature {calibration['temperature']:.3g}", words(calibration["ece_after"]), ""))
+        rows.append(("calibration error as trained", interval(calibration["ece_before"], 3), ""))
+        rows.append((f"at temperature {calibration['temperature']:.3g}", interval(calibration["ece_after"], 3), ""))
     header = (f"{found['rows']:,} rows", "with 95 % interval", trivial["says"])
     made = [table(rows, header, "Figures")]
     if groups := found.get("groups"):
         names = [name for name in groups[0] if name not in ("group", "rows")]
-        body = [(group["group"], group["rows"], *(words(group[name]) for name in names)) for group in groups]
+        body = [(group["group"], group["rows"], *(interval(group[name], 3) for name in names)) for group in groups]
         made.append(table(body, ("group", "rows", *names), "By group"))
     return made
 

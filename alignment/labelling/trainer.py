@@ -18,7 +18,7 @@ from data_recipes.labels import Problem
 
 from alignment.adapter_weights import head_modules
 from alignment.labelling.loss import balanced, balanced_labels, class_loss, labels_loss, number_loss
-from alignment.models import tolerance_of
+from alignment.models import distance, tolerance_of
 from alignment.training.trainers import Seams
 
 
@@ -124,13 +124,12 @@ def padded_equals_alone(model: torch.nn.Module, collator, rows: list[dict]) -> f
         given = model(**single).logits
         alone.append(given[:, -1] if given.dim() == 3 else given)
     model.train(was_training)
-    expected = torch.cat(alone).float()
-    distance = (logits.float() - expected).abs().max().item() / max(1.0, expected.abs().max().item())
-    if not distance <= tolerance_of(model):
+    found = distance(torch.cat(alone).float(), logits.float())
+    if not found <= tolerance_of(model):
         raise Failed(
-            f"step 0: a padded row differs by {distance:.2e} from the same row alone",
+            f"step 0: a padded row differs by {found:.2e} from the same row alone",
             expected=f"at most {tolerance_of(model):.0e}",
             do="The model's padding token, attention mask or positions are not what its config says.",
         )
-    return distance
+    return found
 

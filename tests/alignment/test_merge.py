@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from alignment.folding import distance, to_quantised, warn_where_rounding_eats
+from alignment.folding import to_quantised, warn_where_rounding_eats
 from alignment.merge import RECORD, MergeRequest, merge
-from alignment.models import load_policy, load_scorer, outputs
+from alignment.models import distance, load_policy, load_scorer, outputs
 from alignment.runs import Run
 from alignment.sources import resolve
 from alignment.staging import staged
