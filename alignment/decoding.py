@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from data_recipes.augment.generator import Sampling
 from data_recipes.errors import Refused
 from data_recipes.seeds import row_seed
 
@@ -11,8 +12,8 @@ __all__ = ["Decoding", "row_seed"]
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """Settings of one decoding.
+class Decoding(Sampling):
+    """Settings of one decoding, greedy unless said; with a seed, which a recipe's requests have one each of.
 
     max_new_tokens: tokens at most, stop token included.
     temperature: 0 is greedy; else the logits are divided by it.
@@ -25,16 +26,12 @@ class Decoding:
 
     max_new_tokens: int = 256
     temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.max_new_tokens >= 1, "max_new_tokens", "1 or more", self.max_new_tokens)
-        _require(0 <= self.temperature < float("inf"), "temperature", "0 (greedy) or more", self.temperature)
-        _require(0 < self.top_p <= 1, "top_p", "above 0, at most 1 (off)", self.top_p)
-        _require(self.top_k >= 0, "top_k", "0 (off) or more", self.top_k)
-        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+        super().__post_init__()
+        if self.seed < 0:
+            raise Refused(f"seed cannot be {self.seed}", where="seed", expected="0 or more")
 
     @property
     def greedy(self) -> bool:
@@ -63,8 +60,3 @@ class Decoding:
             f"sampling at temperature {self.temperature:g}, top_p {self.top_p:g}, top_k {self.top_k or 'off'}, "
             f"seed {self.seed}, at most {self.max_new_tokens} new tokens"
         )
-
-
-def _require(holds: bool, key: str, expected: str, seen: object) -> None:
-    if not holds:
-        raise Refused(f"{key} cannot be {seen}", where=key, expected=expected)

@@ -120,7 +120,7 @@ def publish_result(session: Session, trainer, model, train: Rendered, also=None)
     run.manifest.update(
         adapter=adapter_weights.describe(model),
         tuned={"kind": session.kind, **adapter_weights.tuned(model)},
-        counts=counts(session, trainer, train),
+        counts=counts(trainer, train),
         metrics={**last_metrics(trainer, run.manifest.get("kept")), "read_back_distance": distance},
         files=file_hashes(run.path),
         content_hash=content_hash(run.path),
@@ -140,7 +140,7 @@ def lineage_of(session: Session) -> list[str]:
     return [manifest["content_hash"], *manifest.get("adapter_lineage", [])]
 
 
-def counts(session: Session, trainer, train: Rendered) -> dict:
+def counts(trainer, train: Rendered) -> dict:
     """Steps, rows and tokens of the finished run."""
     return {
         **{f"train_{key}": value for key, value in train.counts.items()},

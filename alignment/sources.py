@@ -146,7 +146,7 @@ def base_of(source: Source, *, base: str | None = None) -> Source:
 def hub_file(source: Source, name: str) -> str | None:
     """Path of one file of a hub repository in the local cache, fetched where the hub may be asked; None if it has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     cached = try_to_load_from_cache(source.hub_id, name, revision=source.revision)
     if isinstance(cached, str):
@@ -155,8 +155,6 @@ def hub_file(source: Source, name: str) -> str | None:
         return None
     try:
         return hf_hub_download(source.hub_id, name, revision=source.revision)
-    except LocalEntryNotFoundError:
-        return None
     except EntryNotFoundError:
         return None
     except (HfHubHTTPError, OSError) as error:

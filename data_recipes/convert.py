@@ -15,8 +15,6 @@ from data_recipes.origins import Origin, check_renamed, resolve
 from data_recipes.readers import Reading, first_rows, stream
 from data_recipes.records import BadRow, Record
 
-EVERYTHING = "*"
-
 
 @dataclass(frozen=True)
 class Planned:

@@ -64,7 +64,7 @@ def _together(votes: tuple[Vote, ...], rule: str, threshold: float, weights: Map
     sign = max(sides, key=lambda side: sides[side])
     wins = sides[sign] == 1 if rule == "unanimous" else sides[sign] > 0.5
     signed = fmean(vote.signed for vote in votes if _sign(vote.signed) == sign) if wins else 0.0
-    return _outcome(votes, max(sides.values()), signed, weights)
+    return _outcome(votes, max(sides.values()), signed)
 
 
 def _share(votes: Sequence[Vote], sign: int, weights: Mapping[str, float]) -> float:
@@ -74,7 +74,7 @@ def _share(votes: Sequence[Vote], sign: int, weights: Mapping[str, float]) -> fl
     return sum(own) / sum(all_of) if sum(all_of) else 0.0
 
 
-def _outcome(votes: tuple[Vote, ...], agreement: float, signed: float, weights: Mapping[str, float] | None = None) -> Outcome:
+def _outcome(votes: tuple[Vote, ...], agreement: float, signed: float) -> Outcome:
     acceptable = tuple(accepted([acceptance(vote)[side] for vote in votes]) for side in (0, 1))
     better = None if signed == 0 else int(signed > 0)
     return Outcome(votes[0].item, better, abs(signed), acceptable, agreement, votes, "" if signed else _why(votes))

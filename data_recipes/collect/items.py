@@ -13,6 +13,7 @@ import itertools
 import json
 import statistics
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,34 +70,31 @@ def read_items(path: Path | str, *, pairs: str = "all", kind: str = "normal", st
     if pairs not in PLANS:
         raise Refused(f"there is no plan of pairs called {pairs!r}", where="--pairs", expected=", ".join(PLANS))
     found, meta = Reading(), read_meta(Path(path))
-    for where, raw in iter_rows(path, found.notes):
-        found.rows += 1
-        try:
-            if isinstance(raw, BadRow):
-                raise raw
-            row, form = as_ours(raw)
-            found.items += _row_items(row, where, found, meta, pairs, kind, stratify)
-            found.formats[form] += 1
-        except BadRow as error:
-            found.refused.append((where, error.reason, error.detail))
+    _read(path, found, lambda row, where: _row_items(row, where, found, meta, pairs, kind, stratify))
     return found
 
 
 def as_rows(path: Path | str) -> tuple[list[dict], Reading]:
     """A file's rows in our shape, checked as `read_items` does; for looking at before they are asked."""
-    rows, found = [], Reading()
+    found = Reading()
+    return _read(path, found, lambda row, where: _row_items(row, where, found, {}, "all", "normal", None)), found
+
+
+def _read(path: Path | str, found: Reading, items_of: Callable[[dict, str], list[Item]]) -> list[dict]:
+    """The good rows in our shape; `found` gets their items, and the account of all rows."""
+    rows = []
     for where, raw in iter_rows(path, found.notes):
         found.rows += 1
         try:
             if isinstance(raw, BadRow):
                 raise raw
             row, form = as_ours(raw)
-            found.items += _row_items(row, where, found, {}, "all", "normal", None)
+            found.items += items_of(row, where)
             found.formats[form] += 1
             rows.append(row)
         except BadRow as error:
             found.refused.append((where, error.reason, error.detail))
-    return rows, found
+    return rows
 
 
 def parts(row: dict) -> tuple[tuple[dict, ...], list[str]]:

@@ -13,7 +13,6 @@ ROLES = ("annotator", "lead", "judge")
 ENTRY_KINDS = ("vote", "undo", "skip", "flag", "edit", "comment")
 CHOICES = ("left", "right", "tie", "both_bad", "both_good")
 VERDICTS = ("first", "second", "tie", "both_good", "both_bad")
-ITEM_KINDS = ("normal", "repeat", "gold", "training")
 STRATEGIES = ("random", "stratified", "disagreement", "gap", "mix")
 FLIPPED = {"left": "right", "right": "left", "first": "second", "second": "first"}
 

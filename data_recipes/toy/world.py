@@ -156,9 +156,6 @@ class Style:
         return (not self.greets) + (not self.offers) + self.rambles + 2 * self.rude
 
 
-HOUSE = Style(greets=True, offers=True, rambles=False, rude=False)
-
-
 def subjects(kind: str) -> tuple[str, ...]:
     """What a request of this kind can be about: items, or regions."""
     return tuple(ITEMS) if kind in ("refund", "warranty") else tuple(REGIONS)

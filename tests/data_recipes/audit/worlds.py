@@ -16,7 +16,6 @@ from data_recipes.records import Comparison
 from tests.data_recipes.audit.damages import Damage, Sheet, of_kind, question, write
 
 NAMED = {"problem", "look"}  # findings; a fact names rows, too, and accuses none
-EXTREME = ("first", "middle", "last")
 
 
 @dataclass

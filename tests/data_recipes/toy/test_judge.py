@@ -9,6 +9,7 @@ from data_recipes.toy import judge, world, write
 
 FACTS = {"code": "KA47", "subject": "lantern", "amount": 14, "unit": "days"}
 FULL = "Hello! The lantern from order KA47 can be returned within 14 days. Let me know if you need anything else."
+HOUSE = world.Style(greets=True, offers=True, rambles=False, rude=False)
 BARE = "The lantern from order KA47 can be returned within 14 days."
 
 
@@ -79,7 +80,7 @@ def test_each_phrase_is_recognised_and_the_house_style_is_full_marks():
         seen = judge.verdict(world.dress(rng, world.core(rng, request), style), **facts)
         assert (seen.right, seen.greets, seen.offers, seen.rude) == (True, style.greets, style.offers, style.rude)
         assert not (style.rambles and seen.brief)
-        assert judge.verdict(world.dress(rng, world.core(rng, request), world.HOUSE), **facts).score == 1.0
+        assert judge.verdict(world.dress(rng, world.core(rng, request), HOUSE), **facts).score == 1.0
         assert not judge.is_right(world.core(rng, request, code=world.wrong_code(rng, request)), **facts)
         assert not judge.is_right(world.core(rng, request, amount=world.wrong_amount(rng, request)), **facts)
 
