@@ -1,6 +1,9 @@
 """Every kind of adapter on real sentiment rows: accuracy with intervals beside the majority class, on one thread in minutes.
 
-    python benchmarks/classify_sst2.py --data ../shared/data --output build/benchmarks/classify_sst2.json
+    python benchmarks/classify_sst2.py --data FOLDER --output build/benchmarks/classify_sst2.json
+
+FOLDER holds `sst2_train_3000.tsv` and `sst2_dev_400.tsv`: a sentence, a tab and 0 or 1 a line, from SST-2's training and
+development rows (Socher et al. 2013).
 
 A BERT-shaped encoder (two layers, 64 wide) is pretrained on the spot by masked-language modelling (Devlin et al. 2019, 3.1)
 on the training sentences themselves, labels unseen; then `align classify` tunes it by each kind on 2,700 rows of SST-2, keeps
@@ -125,7 +128,7 @@ def compare(data: Path, folder: Path, kinds: list[str], steps: int, epochs: floa
 def main() -> None:
     """Parses, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True, help="folder of the two tables")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/classify_sst2.json"))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--steps", type=int, default=3000, help="of pretraining")

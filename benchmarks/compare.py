@@ -1,7 +1,7 @@
 """`align` against a hand-tuned TRL script that does the same work; against `trl sft` for the time to the first step.
 
     python benchmarks/compare.py --stage sft --pairs 5
-    python benchmarks/compare.py --stage all --pairs 5 --sizes M0 M1 --output benchmarks/results.json
+    python benchmarks/compare.py --stage all --pairs 5 --sizes M0 M1 --output build/benchmarks/results.json
 
 First a gate: the first twenty losses of both arms agree to 1e-4, or nothing is timed. Then pairs of runs, A B B A ..., each
 in a process of its own, both with the same environment. See README.md for what is the same and what is measured.

@@ -43,10 +43,10 @@ align classify predict runs/sentiment --data new.csv --output labels.jsonl --all
 @click.option("--text", "text", metavar="COLUMN", multiple=True, help="Column of the text, twice for a pair. [the run's]")
 @click.option("--all-classes", is_flag=True, help="The probability of every class, not only of the one that is called.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, metavar="P",
-              help="Of several labels, those of at least this probability are called (0.5).")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Rows at once (32).")
+              help="Of several labels, those of at least this probability are called. [0.5]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, metavar="N", help="Rows at once. [32]")
 @click.option("--max-rejected", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE",
-              help="Share of bad rows that may be left out (0).")
+              help="Share of bad rows that may be left out. [0]")
 @click.option("--overwrite", is_flag=True, help="Replace an output that holds something else.")
 @loading_options
 @output_options

@@ -152,7 +152,7 @@ def import_command(items: str, output: str | None, max_rejected: float, as_json:
     return made
 
 
-# -------------------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------------- the plan of one list
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ align collect invite votes.db cleo
 )
 @click.argument("file", type=click.Path())
 @click.argument("names", nargs=-1, required=True)
-@click.option("--url", default="http://127.0.0.1:8765", metavar="URL", help="Where the page is served.")
+@click.option("--url", default="http://127.0.0.1:8765", metavar="URL", help="Where the page is served. [http://127.0.0.1:8765]")
 @click.option("--lead", is_flag=True, help="As a lead, who sees progress and settles disagreements.")
 @output_options
 def invite_command(file: str, names: tuple[str, ...], url: str, lead: bool, as_json: bool) -> dict[str, Any]:

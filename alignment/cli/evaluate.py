@@ -95,7 +95,7 @@ align eval sft=runs/sft-1,runs/sft-2 dpo=runs/dpo-1,runs/dpo-2 --data prompts.js
     default=0.0,
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="Share of bad rows that may be dropped.",
+    help="Share of bad rows that may be dropped. [0]",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First rows only.")
 @click.option("--batch-size", default=16, type=click.IntRange(min=1), metavar="N", help="Rows at once. [16]")

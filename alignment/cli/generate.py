@@ -19,13 +19,13 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line 
 def sampling_options(function: Callable) -> Callable:
     """How answers are decoded; the same words in every command that generates."""
     options = [
-        click.option("--max-new-tokens", type=int, default=256, metavar="N", help="Longest answer in tokens (256)."),
+        click.option("--max-new-tokens", type=int, default=256, metavar="N", help="Longest answer in tokens. [256]"),
         click.option("--temperature", type=float, metavar="T", help="0 is greedy; above 0 samples."),
         click.option(
-            "--top-p", type=float, default=1.0, metavar="P", help="Smallest set of tokens of this probability (1: off)."
+            "--top-p", type=float, default=1.0, metavar="P", help="Smallest set of tokens of this probability. [1: off]"
         ),
-        click.option("--top-k", type=int, default=0, metavar="K", help="The K most probable tokens only (0: off)."),
-        click.option("--seed", type=int, default=0, metavar="N", help="Seed of the sampling (0)."),
+        click.option("--top-k", type=int, default=0, metavar="K", help="The K most probable tokens only. [0: off]"),
+        click.option("--seed", type=int, default=0, metavar="N", help="Seed of the sampling. [0]"),
         click.option("--system", metavar="TEXT", help="System prompt, instead of the run's own."),
     ]
     return _apply(options, function)
@@ -41,9 +41,10 @@ def loading_options(function: Callable) -> Callable:
             metavar="NAME",
             help="cpu, cuda, mps; by default the accelerator if there is one.",
         ),
-        click.option("--dtype", default="auto", metavar="NAME", help="float32, bfloat16 or float16 (auto: float32)."),
+        click.option("--dtype", default="auto", metavar="NAME",
+                     help="float32, bfloat16 or float16. [auto: bfloat16 on a GPU that has it, else float32]"),
         click.option(
-            "--quantisation", type=click.Choice(["none", "4bit", "8bit"]), default="none", help="Of the base's weights."
+            "--quantisation", type=click.Choice(["none", "4bit", "8bit"]), default="none", help="Of the base's weights. [none]"
         ),
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with a hub model."),
     ]
@@ -77,12 +78,12 @@ align generate runs/sft runs/dpo --data prompts.jsonl --samples 2 --output candi
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--data", metavar="FILE|HUB", required=True, help="Prompts: JSONL, JSON, CSV, Parquet or a hub data set.")
 @click.option("--output", metavar="FILE", required=True, help="JSONL file to write.")
-@click.option("--samples", type=int, default=1, metavar="N", help="Answers per prompt and model (1).")
+@click.option("--samples", type=int, default=1, metavar="N", help="Answers per prompt and model. [1]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First N prompts only.")
-@click.option("--batch-size", type=int, default=16, metavar="N", help="Prompts at once (16); changes no answer.")
+@click.option("--batch-size", type=int, default=16, metavar="N", help="Prompts at once; changes no answer. [16]")
 @click.option("--format", default="auto", metavar="NAME", help="How the rows are written, where it is not clear.")
 @click.option(
-    "--max-rejected", type=float, default=0.0, metavar="SHARE", help="Share of bad rows that may be left out (0)."
+    "--max-rejected", type=float, default=0.0, metavar="SHARE", help="Share of bad rows that may be left out. [0]"
 )
 @click.option("--restart", is_flag=True, help="Start anew; the old answers are kept beside.")
 @click.option("--dry-run", is_flag=True, help="Check models, prompts and settings; write nothing.")

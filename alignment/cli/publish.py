@@ -19,7 +19,7 @@ align merge runs/dpo --output merged-bf16 --dtype bfloat16
 )
 @click.argument("model", metavar="RUN")
 @click.option("--output", metavar="DIR", required=True, help="New model folder.")
-@click.option("--dtype", default="auto", metavar="NAME", help="float32, bfloat16 or float16 (auto: the base's own).")
+@click.option("--dtype", default="auto", metavar="NAME", help="float32, bfloat16 or float16. [auto: the base's own]")
 @click.option("--base-at", "base", metavar="DIR|HUB", help="Where the base lies now, if it has moved.")
 @click.option(
     "--device", default="auto", metavar="NAME", help="cpu, cuda, mps; by default the accelerator if there is one."
