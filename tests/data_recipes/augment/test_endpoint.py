@@ -80,7 +80,7 @@ def test_a_question_without_answer_is_lost_and_the_others_are_not():
 def test_a_dead_endpoint_ends_the_work():
     with serving(lambda body: (503, "down")) as (url, server):
         generator, _ = client(url, Settings(concurrency=2, retries=0))
-        with pytest.raises(Failed, match="5 questions after one another got no answer.*503"):
+        with pytest.raises(Failed, match="[56] questions after one another got no answer.*503"):  # two may come at once
             list(generator.complete([request(f"q{i}") for i in range(50)]))
     assert len(server.seen) < 10
 

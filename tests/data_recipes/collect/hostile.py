@@ -6,6 +6,8 @@ Where it can, a payload marks its success by setting `window.hit`.
 
 from __future__ import annotations
 
+from data_recipes.collect.model import Answer, Item
+
 EVIL = "http://evil.invalid"
 HIT = "window.hit=1"
 _TAGS = (
@@ -185,3 +187,14 @@ def _filled(text: str) -> str:
 
 
 PAYLOADS: tuple[str, ...] = tuple(_filled(text) for text in (*_TAGS, *_MARKDOWN, *_CHARACTERS))
+
+
+def hostile_items() -> list:
+    """The whole corpus: 32 texts an item, in all turns and both answers."""
+    made = []
+    for at in range(0, len(PAYLOADS), 32):
+        texts = [*PAYLOADS[at : at + 32], *["words"] * 32][:32]
+        roles = ["system", *["user", "assistant"] * 14, "user"]
+        messages = tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=False))
+        made.append(Item(messages, Answer(f"{at} {texts[30]}"), Answer(f"{at} {texts[31]} else")))
+    return made

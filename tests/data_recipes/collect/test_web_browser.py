@@ -21,7 +21,7 @@ from tests.data_recipes.collect.browser import (
     sign_in,
     wait_for,
 )
-from tests.data_recipes.collect.hostile import PAYLOADS
+from tests.data_recipes.collect.hostile import PAYLOADS, hostile_items
 
 pytestmark = needs_browser
 CTRL, ENTER, ESCAPE, TAB, RIGHT, DOWN, SPACE = "\ue009", "\ue007", "\ue00c", "\ue004", "\ue014", "\ue015", " "
@@ -285,20 +285,6 @@ def test_no_hostile_text_runs_or_fetches_anything(browser, tmp_path):
         assert seen == len(hostile_items()) > 4
         assert_only_ours(browser, server.url)
         assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
-
-
-def hostile_items() -> list:
-    """The whole corpus: 32 texts an item, in all turns and both answers."""
-    from data_recipes.collect.model import Answer, Item
-
-    made = []
-    for at in range(0, len(PAYLOADS), 32):
-        texts = [text.replace("\ud800", "") or "x" for text in PAYLOADS[at : at + 32]]
-        texts += ["words"] * (32 - len(texts))
-        roles = ["system", *["user", "assistant"] * 14, "user"]
-        messages = tuple({"role": role, "content": text} for role, text in zip(roles, texts, strict=False))
-        made.append(Item(messages, Answer(f"{at} {texts[30]}"), Answer(f"{at} {texts[31]} else")))
-    return made
 
 
 def assert_only_ours(browser, url: str) -> None:
