@@ -86,7 +86,8 @@ def margins_are_zero(trainer, rows: int, *, plain: bool) -> float:
 def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: float) -> float:
     """The head is zero, so that every score is 0 and the loss ln 2; rows padded together score as each one alone.
 
-    With a zero head the second would hold trivially: it is checked with the head set to a mean for the moment.
+    With a zero head the second would hold trivially: it is checked with weights of both signs for the moment. A mean would see
+    little: a layer norm leaves none.
     `extra`: whether the rows' margins or a centering term move the loss, which then is not ln 2.
     """
     loss, metrics = first_batch(trainer, rows)
@@ -96,7 +97,7 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
     if not extra and not abs(loss - LN2) <= tolerance:
         raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
     with torch.no_grad():
-        head.fill_(1.0 / head.numel())
+        head.copy_(torch.linspace(-1, 1, head.numel()).view_as(head) / head.numel())
         alone = [
             ids
             for i in range(rows)
