@@ -63,7 +63,9 @@ class Seams:
         """beside: other held-out rows by name, whose loss each evaluation measures too, as `eval_NAME_loss`."""
         with unrounded(kwargs["model"]):
             super().__init__(*args, **kwargs)
-        self.beside, self.turning, self.units = beside or {}, Turning(), []
+        self.beside, self.turning = beside or {}, Turning()
+        self.units: list[tuple[float, float]] = []
+        self.sizes: list[float] = []
         self.data_collator = RowCollator(self.data_collator)
         self.step_rows: list = []
         self.step_losses: list = []
@@ -83,7 +85,9 @@ class Seams:
         rows = inputs.pop(ROWS, None)
         made = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         units = self.measured(made[0], len(rows) if rows is not None else 1)
-        self.units += self.accelerator.gather_for_metrics(units, use_gather_object=True)
+        units = self.accelerator.gather_for_metrics(units, use_gather_object=True)
+        self.units += units
+        self.sizes.append(sum(count for _, count in units))
         return made
 
     def measured(self, loss, rows: int) -> list[tuple[float, float]]:
@@ -93,15 +97,17 @@ class Seams:
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"):
         """As transformers' own, with the change from the least loss so far, and the losses of the rows beside.
 
-        A mean over tokens (or pairs) does not depend on the batches; the Trainer's is one over batches.
+        A mean over tokens (or pairs) does not depend on the batches; the Trainer's is one over batches, and so are TRL's
+        figures beside the loss, in which the one pair of a last batch would count as much as all of a whole one.
         """
-        self.units = []
+        self.units, self.sizes = [], []
         found = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         sums_U, counts_U = np.array(self.units, dtype=np.float64).reshape(-1, 2).T
         found.metrics[f"{metric_key_prefix}_loss"] = float(sums_U.sum() / counts_U.sum())
         if metric_key_prefix != "eval":
             return found
         found.metrics.update(self.turning.advance(sums_U, counts_U))
+        weigh(self._metrics["eval"], self.sizes)
         noted = {name: list(values) for name, values in self._metrics["eval"].items()}  # TRL's, of these rows alone
         for name, rows in self.beside.items():
             loader, key = self.get_eval_dataloader(rows), f"eval_{name}"
@@ -123,6 +129,17 @@ class Seams:
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The model card is written once, from the manifest; TRL would write one at every checkpoint."""
+
+
+def weigh(figures: dict[str, list[float]], sizes: list[float]) -> None:
+    """Puts one number in place of each figure's list over batches: the mean by the batches' sizes, or the extreme that it is.
+
+    A list that is not one of these batches (a counter) is left as it is.
+    """
+    extremes = {"min_reward": min, "max_reward": max}
+    for name, values in figures.items():
+        if len(values) == len(sizes):
+            figures[name] = [extremes[name](values) if name in extremes else float(np.average(values, weights=sizes))]
 
 
 class SftTrainer(Seams, SFTTrainer):

@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 from trl import SFTTrainer
 
-from alignment.training.trainers import PairDpoTrainer, PairRewardTrainer, SftTrainer
+from alignment.training.trainers import PairDpoTrainer, PairRewardTrainer, SftTrainer, weigh
 from tests.alignment.chains import metrics, run_stage, world
 
 
@@ -66,6 +66,26 @@ def test_the_held_out_loss_of_tuning_is_a_mean_over_tokens_whatever_the_micro_ba
                   training__learning_rate=1e-9, training__eval_every=1, hardware__micro_batch=size)
         found += [row["eval_loss"] for row in metrics(tmp_path / f"{size}") if "eval_loss" in row]
     assert found == pytest.approx([found[0]] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("stage", "figures"), [
+    ("reward", ["eval_accuracy", "eval_margin", "eval_mean_reward", "eval_min_reward", "eval_max_reward"]),
+    ("dpo", ["eval_rewards/accuracies", "eval_rewards/margins", "eval_rewards/chosen", "eval_logps/rejected"]),
+])
+def test_a_last_batch_of_one_row_counts_as_one_row(files, tmp_path, stage, figures):
+    """Held out are 11 rows: three batches of four and three, whose mean of means would be another figure."""
+    found = {}
+    for size in (1, 4):
+        run_stage(stage, files, files["base"], tmp_path / f"{size}", data__validation_share=0.4, training__max_steps=1,
+                  training__learning_rate=0.02, hardware__micro_batch=size, adapter__dropout=0.0)
+        found[size] = next(row for row in metrics(tmp_path / f"{size}") if "eval_loss" in row)
+    assert {name: found[4][name] for name in figures} == pytest.approx({name: found[1][name] for name in figures}, rel=1e-4)
+
+
+def test_figures_of_batches_are_weighed_by_their_sizes():
+    figures = {"accuracy": [1.0, 0.0], "min_reward": [-1.0, -3.0], "max_reward": [2.0, 5.0], "num_tokens": [7]}
+    weigh(figures, [3, 1])
+    assert figures == {"accuracy": [0.75], "min_reward": [-3.0], "max_reward": [5.0], "num_tokens": [7]}
 
 
 def test_rows_beside_leave_the_figures_of_the_held_out_rows_alone(files, tmp_path):
