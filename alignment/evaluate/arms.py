@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.errors import Refused
 
+from alignment.merge import RECORD
 from alignment.runs import Run, finished_run
 from alignment.sources import Source, base_of, resolve
 
@@ -116,8 +118,20 @@ def base_source(source: Source, base_at: str | None = None) -> Source:
     )
 
 
+def run_behind(source: Source) -> Source:
+    """The run that a merged folder was made from, where it is still there and the same; else the source itself."""
+    record = source.path / RECORD if source.kind == "folder" else None
+    if record is None or not record.is_file():
+        return source
+    made = json.loads(record.read_text(encoding="utf-8"))
+    path, content = Path(made["source_name"]).expanduser(), made["request"]["source"].get("content")
+    same = (path / "align.json").is_file() and Run.open(path).manifest.get("content_hash") == content
+    return resolve(path) if same else source
+
+
 def ancestors(source: Source) -> list[Run]:
     """The run and all its parents of whatever role, back to the base; those that are no longer there are left out."""
+    source = run_behind(source)
     if source.kind != "run":
         return []
     found: dict[Path, Run] = {}

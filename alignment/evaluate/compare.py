@@ -3,7 +3,8 @@
 Only numpy; `against` also imports the metrics, and with them `evaluate` and `datasets`.
 
 Axes: M members (seeds) of an arm, P prompts, S samples a prompt. Intervals are over prompts; what differs between
-seeds is shown as a spread beside them, since an interval over prompts says nothing about it.
+seeds is shown as a spread beside them, since an interval over prompts says nothing about it. Rows may repeat a prompt
+(pairs do): then P is rows until they are `pooled`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,24 @@ class Answers:
     """What one arm answered: arrays of shape (M, P, S).
 
     lengths: in characters, which mean the same for every tokenizer. tokens: as generated. stopped: whether a stop
-    token ended it. scores: by the name of the reward.
+    token ended it. scores: by the name of the reward. prompts: the number of each row's prompt, shape (P,), where
+    several rows have the same one.
     """
 
     lengths: np.ndarray
     tokens: np.ndarray
     stopped: np.ndarray
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    prompts: np.ndarray | None = None
+
+    def by_prompt(self, values_MPS: np.ndarray) -> np.ndarray:
+        """Mean over members, samples and rows of a prompt."""
+        return pooled(by_prompt(values_MPS), self.prompts)
+
+
+def pooled(values_P: np.ndarray, prompts_P: np.ndarray | None) -> np.ndarray:
+    """The mean of each prompt's rows: two rows of one prompt are no independent evidence, and count as one."""
+    return values_P if prompts_P is None else np.bincount(prompts_P, weights=values_P) / np.bincount(prompts_P)
 
 
 def by_prompt(values_MPS: np.ndarray) -> np.ndarray:
@@ -65,15 +77,15 @@ def describe(answers: Answers, *, seed: int) -> dict:
     """An arm by itself: length and stop rate, and the mean of each reward."""
     found = {
         "answers": int(answers.lengths.size),
-        "length_characters": bootstrap_mean(by_prompt(answers.lengths), seed=seed).as_dict(),
-        "length_tokens": bootstrap_mean(by_prompt(answers.tokens), seed=seed).as_dict(),
-        "stop_rate": mean_or_share(by_prompt(answers.stopped), seed=seed).as_dict(),
+        "length_characters": bootstrap_mean(answers.by_prompt(answers.lengths), seed=seed).as_dict(),
+        "length_tokens": bootstrap_mean(answers.by_prompt(answers.tokens), seed=seed).as_dict(),
+        "stop_rate": mean_or_share(answers.by_prompt(answers.stopped), seed=seed).as_dict(),
         "rewards": {},
     }
     for name, scores_MPS in answers.scores.items():
         found["rewards"][name] = {
-            "mean": mean_or_share(by_prompt(scores_MPS), seed=seed).as_dict(),
-            "spread": spread(scores_MPS.mean(axis=(1, 2))),
+            "mean": mean_or_share(answers.by_prompt(scores_MPS), seed=seed).as_dict(),
+            "spread": spread([answers.by_prompt(member[None]).mean() for member in scores_MPS]),
             "yes_or_no": bool(np.isin(scores_MPS, (0.0, 1.0)).all()),
         }
     return found
@@ -84,10 +96,11 @@ def against(ours: Answers, theirs: Answers, name: str, *, seed: int) -> dict:
     from reward.metrics import WinRate
 
     ours_MPS, theirs_MPS = ours.scores[name], theirs.scores[name]
-    wins_P, longer_P = wins_by_prompt(ours_MPS, theirs_MPS), longer_by_prompt(ours, theirs)
-    each_M = [wins_by_prompt(member[None], theirs_MPS).mean() for member in ours_MPS]
+    wins_P, longer_P = (pooled(values, ours.prompts)
+                        for values in (wins_by_prompt(ours_MPS, theirs_MPS), longer_by_prompt(ours, theirs)))
+    each_M = [pooled(wins_by_prompt(member[None], theirs_MPS), ours.prompts).mean() for member in ours_MPS]
     return {
-        "difference": paired_difference(by_prompt(ours_MPS), by_prompt(theirs_MPS), seed=seed).as_dict(),
+        "difference": paired_difference(ours.by_prompt(ours_MPS), ours.by_prompt(theirs_MPS), seed=seed).as_dict(),
         **WinRate().compute(predictions=wins_P, references=longer_P, seed=seed),
         "win_rate_spread": spread(each_M),
         "ties": ties(ours_MPS, theirs_MPS),

@@ -272,7 +272,7 @@ def score_arms(question: Question, scorers: dict, made: dict, prompts: list, ui:
     """Answers with their scores by arm; each reward model is loaded once, after the policies are gone."""
     from alignment.evaluate.policies import as_answers, score_members
 
-    answers = {name: as_answers(members) for name, members in made.items()}
+    answers = {name: as_answers(members, prompts) for name, members in made.items()}
     for text, source in scorers.items():
         scorer = load_reward(text, source, how=question.how, batch_size=question.batch_size)
         ui.say(f"scoring with {text}")

@@ -14,7 +14,7 @@ from data_recipes.files import sha256_file, sha256_json
 from data_recipes.origins import looks_like_path
 from data_recipes.records import Comparison, Demonstration, Prompt
 
-from alignment.evaluate.arms import Arm, ancestors
+from alignment.evaluate.arms import Arm, ancestors, run_behind
 from alignment.runs import Run
 from alignment.sources import Source
 
@@ -109,6 +109,7 @@ def proxies(reward: Source, arms: Iterable[Arm]) -> list[dict]:
     Returns:
         [{arm, why}]; empty where the manifests show no such tie.
     """
+    reward = run_behind(reward)
     if reward.kind != "run":
         return []
     card = Run.open(reward.path)

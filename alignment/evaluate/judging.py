@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from alignment.evaluate.arms import Arm
-from alignment.evaluate.compare import Answers, longer_by_prompt
+from alignment.evaluate.compare import Answers, longer_by_prompt, pooled
 from alignment.evaluate.policies import as_messages
 from alignment.generators import open_generator
 from alignment.sources import Source
@@ -75,14 +75,17 @@ def against(verdicts: list[list[Verdict]], ours: Answers, theirs: Answers, *, se
     flat = [verdict for row in verdicts for verdict in row]
     wins_P = np.array([_rate(row) for row in verdicts])
     said = ~np.isnan(wins_P)
+    prompts_P = np.arange(len(wins_P)) if ours.prompts is None else ours.prompts
     found: dict[str, Any] = {
-        "pairs": len(flat), "prompts": int(said.sum()), "same": sum(verdict.why == "same" for verdict in flat),
+        "pairs": len(flat), "prompts": len(np.unique(prompts_P[said])), "same": sum(verdict.why == "same" for verdict in flat),
         "ties": sum(verdict.winner == "tie" for verdict in flat) / len(flat),
         "abstained": sum(verdict.winner is None for verdict in flat) / len(flat),
         "win_rate": None, "length_controlled": None, "length_controlled_extrapolates": False,
     }
     if said.any():
-        found |= WinRate().compute(predictions=wins_P[said], references=longer_by_prompt(ours, theirs)[said], seed=seed)
+        numbers = np.unique(prompts_P[said], return_inverse=True)[1]
+        wins, longer = (pooled(values[said], numbers) for values in (wins_P, longer_by_prompt(ours, theirs)))
+        found |= WinRate().compute(predictions=wins, references=longer, seed=seed)
     return found
 
 

@@ -18,6 +18,7 @@ from data_recipes.intervals import bootstrap_mean
 
 from alignment.evaluate import held_out
 from alignment.evaluate.arms import Arm, finished
+from alignment.evaluate.compare import pooled
 from alignment.evaluate.policies import Sampling, answer, load_arm_member
 from alignment.sources import resolve
 
@@ -57,10 +58,11 @@ def describe(entries: list[dict], kl: dict, answers: dict, reference: str, seed:
     """Adds `plane` to each arm: KL in nats an answer and the mean of each reward on the same answers, with intervals."""
     for entry in entries:
         name = entry["name"]
-        scores = {reward: values.mean(axis=(0, 2)) for reward, values in answers[name].scores.items()}
+        made = answers[name]
+        scores = {reward: made.by_prompt(values) for reward, values in made.scores.items()}
         entry["plane"] = {
             "from": reference,
-            "kl": bootstrap_mean(kl[name].mean(axis=0), seed=seed).as_dict(),
+            "kl": bootstrap_mean(pooled(kl[name].mean(axis=0), made.prompts), seed=seed).as_dict(),
             "rewards": {reward: bootstrap_mean(values, seed=seed).as_dict() for reward, values in scores.items()},
         }
 

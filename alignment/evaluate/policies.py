@@ -11,6 +11,7 @@ import numpy as np
 from alignment.decoding import Decoding, row_seed
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import Answers
+from alignment.evaluate.evidence import prompt_key
 from alignment.sources import Source
 
 
@@ -63,14 +64,16 @@ def answer(
     return [made[start : start + sampling.samples] for start in range(0, len(made), sampling.samples)]
 
 
-def as_answers(members: list[list[list[Any]]]) -> Answers:
-    """Arrays of shape (M, P, S) from completions by member, prompt and sample."""
+def as_answers(members: list[list[list[Any]]], records: Sequence[Any]) -> Answers:
+    """Arrays of shape (M, P, S) from completions by member, prompt and sample; records: the prompts' rows."""
 
     def array(of: Callable[[Any], float]) -> np.ndarray:
         return np.array([[[of(done) for done in row] for row in member] for member in members], dtype=np.float64)
 
+    numbers = np.unique([prompt_key(record.messages) for record in records], return_inverse=True)[1]
     return Answers(
-        array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped)
+        array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped),
+        prompts=numbers if len(set(numbers.tolist())) < len(numbers) else None,
     )
 
 

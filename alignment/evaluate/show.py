@@ -236,18 +236,25 @@ def notes(result: dict) -> list[str]:
             f"Decoding: {how}, at most {decoding['max_new_tokens']} new tokens, seed {decoding['seed']}, "
             f"{result['samples']} answers a prompt."
         )
+        prompts, rows = result["arms"][0]["answers"]["length_characters"]["n"], result["data"]["rows"]
+        if prompts < rows:
+            said.append(f"The {rows:,} rows have {prompts:,} prompts: rows of one prompt are averaged, and count as one.")
         if any(
             found.get("length_controlled_extrapolates")
             for arm in result["arms"]
             for found in (*arm["answers"]["rewards"].values(), *arm["answers"].get("judges", {}).values())
         ):
             said.append("? one side is the longer on nearly all prompts: the rate at equal length is an extrapolation.")
-    seen = [
-        f"{name} {found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
-        for name, found in result["overlap"].items()
-    ]
+    seen = [f"{name} {seen_rows(found)}" for name, found in result["overlap"].items()]
     said += [judge_note(judge) for judge in result.get("judges", [])]
     return [*said, *([f"Rows whose prompt was trained on: {'; '.join(seen)}."] if seen else []), *fit.notes(result)]
+
+
+def seen_rows(found: dict) -> str:
+    """How many rows' prompts a model was trained on; of what is no run nobody knows."""
+    if not found["files"] and not found["unchecked"]:
+        return "not known"
+    return f"{found['rows']} of {found['of']}" + (" (not all files could be checked)" if found["unchecked"] else "")
 
 
 def print_result(result: dict, file: Any = None) -> None:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from alignment.evaluate.compare import Answers, against, by_prompt, describe, spread, ties, wins_by_prompt
+from alignment.evaluate.compare import Answers, against, by_prompt, describe, pooled, spread, ties, wins_by_prompt
+from alignment.evaluate.judging import against as judged
+from reward.judge import Verdict
 
 
 def answers(scores, lengths=None, stopped=None):
@@ -32,6 +34,28 @@ def test_win_rate_is_over_prompts():
     found = against(ours, theirs, "rule", seed=0)
     assert found["win_rate"]["n"] == 50 and found["win_rate"]["low"] > 0.5 and found["difference"]["low"] > 0
     assert against(theirs, ours, "rule", seed=0)["win_rate"]["value"] == pytest.approx(1 - found["win_rate"]["value"])
+
+
+def test_rows_of_one_prompt_count_as_one():
+    """Three pairs of one prompt and one of another: the win rate is a half, of two prompts and not of four."""
+    ours, theirs = answers([[[1.0], [1.0], [1.0], [0.0]]]), answers([[[0.0], [0.0], [0.0], [1.0]]])
+    assert against(ours, theirs, "rule", seed=0)["win_rate"]["n"] == 4
+    for side in (ours, theirs):
+        side.prompts = np.array([0, 0, 0, 1])
+    found = against(ours, theirs, "rule", seed=0)
+    assert (found["win_rate"]["value"], found["win_rate"]["n"], found["difference"]["n"]) == (0.5, 2, 2)
+    assert found["difference"]["value"] == 0 and found["length_controlled"]["n"] == 2
+    assert describe(ours, seed=0)["rewards"]["rule"]["mean"]["value"] == 0.5
+    assert pooled(np.array([1.0, 2.0, 6.0]), np.array([1, 0, 1])).tolist() == [2.0, 3.5]
+
+
+def test_a_judges_rows_of_one_prompt_count_as_one():
+    won, lost, none = (Verdict(winner, "", None, None) for winner in ("first", "second", None))
+    ours, theirs = answers([[[1.0], [1.0], [1.0], [0.0]]]), answers([[[0.0], [0.0], [0.0], [1.0]]])
+    for side in (ours, theirs):
+        side.prompts = np.array([2, 2, 0, 1])
+    found = judged([[won], [won], [none], [lost]], ours, theirs, seed=0)
+    assert (found["win_rate"]["value"], found["win_rate"]["n"], found["prompts"], found["pairs"]) == (0.5, 2, 2, 4)
 
 
 def test_all_won_is_no_certainty():

@@ -8,8 +8,9 @@ import pytest
 from alignment.cli import run as align
 from alignment.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
-from alignment.evaluate.show import print_result, short_names
+from alignment.evaluate.show import notes, print_result, short_names
 from data_recipes.errors import Failed, Refused
+from data_recipes.files import write_jsonl
 from tests import tiny
 
 SHORT = Decoding(max_new_tokens=6)
@@ -86,6 +87,16 @@ def test_demonstrations_with_a_reward_give_both(world, ui):
         0
     ]
     assert arm["held_out"]["rows"] == 2 and arm["answers"]["answers"] == 2
+
+
+def test_pairs_of_one_prompt_are_no_more_evidence_than_one_row(world, ui, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    write_jsonl(file, [{"prompt": f"Is thing {index} here?", "chosen": f"Hello! {number}", "rejected": "Go away."}
+                       for index in range(2) for number in range(3)])
+    result = evaluate(Question((f"a={world.run('sft')}", world.run("dpo")), (str(file),), (BAND,), decoding=SHORT), ui)
+    found = result["arms"][1]["answers"]
+    assert found["answers"] == 6 and found["length_characters"]["n"] == found["rewards"][BAND]["win_rate"]["n"] == 2
+    assert "The 6 rows have 2 prompts: rows of one prompt are averaged, and count as one." in notes(result)
 
 
 def test_trained_prompts_are_counted(world, ui):

@@ -1,8 +1,10 @@
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.evidence import overlap, prompt_key, prompt_keys, proxies
+from alignment.evaluate.show import seen_rows
+from alignment.merge import RECORD
 from alignment.runs import Run
 from alignment.sources import resolve
-from data_recipes.files import sha256_file, write_jsonl
+from data_recipes.files import sha256_file, write_json, write_jsonl
 from data_recipes.records import Comparison, Demonstration, Message, Prompt, Text
 
 
@@ -96,3 +98,19 @@ def test_a_reward_run_from_the_same_pairs_is_a_proxy(tmp_path):
     assert proxies(resolve(tmp_path / "other"), [sft, dpo]) == []
     ppo = trained(tmp_path / "ppo", tmp_path / "demos.jsonl", "ppo", ["sft"], reward="other")
     assert "against this reward run" in proxies(resolve(tmp_path / "other"), [ppo])[0]["why"]
+
+
+def test_a_merged_folder_is_known_by_the_run_it_was_made_from(tmp_path):
+    write_jsonl(tmp_path / "pairs.jsonl", pairs("b"))
+    trained(tmp_path / "reward", tmp_path / "pairs.jsonl", "reward", content_hash="r")
+    dpo = trained(tmp_path / "dpo", tmp_path / "pairs.jsonl", "dpo")
+    merged = []
+    for name, content in (("reward", "r"), ("dpo", "c"), ("dpo", "another")):
+        folder = tmp_path / f"merged-{len(merged)}"
+        write_json(folder / RECORD, {"source_name": str(tmp_path / name), "request": {"source": {"content": content}}})
+        (folder / "config.json").write_text("{}")
+        merged.append(resolve(folder))
+    arms = [Arm("m", (merged[1],)), Arm("changed", (merged[2],))]
+    assert [tie["arm"] for tie in proxies(merged[0], [dpo, *arms])] == ["dpo", "m"]
+    found = overlap([Prompt((user("b"),))], arms)
+    assert found["m"]["rows"] == 1 and seen_rows(found["m"]) == "1 of 1" and seen_rows(found["changed"]) == "not known"
