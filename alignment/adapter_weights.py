@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from data_recipes.errors import Failed, Refused
@@ -174,7 +175,16 @@ def load_adapter_file(folder: Path) -> dict[str, torch.Tensor]:
             expected="an adapter in safetensors",
             do="Convert a .bin adapter with the tool that made it; pickled weights are not read.",
         )
-    return load_file(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise unreadable(file, error) from error
+
+
+def unreadable(where: Path | str, error: SafetensorError) -> Refused:
+    """One paragraph for weights that are no whole safetensors: half a download, say."""
+    said = f"the weights cannot be read ({str(error).splitlines()[0]})"
+    return Refused(said, where=where, expected="whole files in safetensors", do="Copy or fetch them again.")
 
 
 def put_adapter(model: PeftModel, state: dict[str, torch.Tensor], name: str) -> None:

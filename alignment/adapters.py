@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alignment.config.names import nearest
+from alignment.sources import read_object
 from data_recipes.errors import Refused
 
 FULL, HEAD, PASSED = "full", "head", "peft:"
@@ -127,6 +128,8 @@ KINDS: dict[str, Kind] = {
     FULL: Kind(("trainable",), "all weights, or those that patterns name"),
     HEAD: Kind(("trainable",), "frozen base, the head alone"),
 }  # fmt: skip
+EVERYWHERE = "all-linear"
+REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways of PEFT's to begin a LoRA
 OWNED = {
     "r": "adapter.rank",
     "lora_alpha": "adapter.alpha",
@@ -258,10 +261,11 @@ def _check_options(config: Any, name: str) -> None:
         if options:
             raise Refused(f"adapter.kind: {name} has no options of PEFT's", where=config.origin("adapter.options"))
         return
-    if options.get("prefix_projection"):
-        raise Refused("PEFT keeps what the projection makes and not the projection: neither a resume nor a child could go on",
-                      where=config.origin("adapter.options"), do="Leave it out.")  # fmt: skip
     known = fields(peft)
+    for option, value in options.items():
+        if why := _cannot_go_on(option, value):
+            raise Refused(f"adapter.options.{option} cannot be {value}: {why}", where=config.origin("adapter.options"),
+                          do="Leave it out.")  # fmt: skip
     for option in options:
         if option in OWNED and name in KINDS or option in OWNED and OWNED[option] == "the stage":
             raise Refused(f"adapter.options.{option} is set by the suite", where=config.origin("adapter.options"),
@@ -272,6 +276,17 @@ def _check_options(config: Any, name: str) -> None:
                           do=f"Did you mean {close}?" if close else f"It has: {', '.join(known)}")  # fmt: skip
 
 
+def _cannot_go_on(option: str, value: Any) -> str:
+    """Why a run with this option of PEFT's would fail at its end, or be no adapter on the base; empty where it would not."""
+    if option == "prefix_projection" and value:
+        return "PEFT keeps what the projection makes and not the projection, so that neither a resume nor a child could go on"
+    if option == "bias" and value != "none":
+        return "PEFT takes one adapter with biases on a model, and what is saved is read back beside it as a second one"
+    if option == "init_lora_weights" and str(value).lower().startswith(REWRITING):
+        return "it begins by changing the base's own weights, on which the reference and all other runs stand"
+    return ""
+
+
 def inherited(values: Mapping[str, Any]) -> str:
     """The kind that a stage trains where none is named: the parent's, whose adapter is continued, else LoRA.
 
@@ -280,7 +295,7 @@ def inherited(values: Mapping[str, Any]) -> str:
     file = Path(str((values.get("model") or {}).get("path") or ".")).expanduser() / "adapter_config.json"
     if (values.get("adapter") or {}).get("on_parent") == "merge" or not file.is_file():
         return "lora"
-    return kind_of(json.loads(file.read_text(encoding="utf-8")))
+    return kind_of(read_object(file))
 
 
 # ------------------------------------------------------------------------------------------------------ configs of PEFT's
@@ -313,9 +328,21 @@ def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[st
         "kind": "lora" if asked.kind == "qlora" else asked.kind,  # the same adapter, on a base in fewer bits
         **{key: getattr(asked, key) for key in has if key in AdapterChoice.__dataclass_fields__ and key != "kind"},
     }
-    if isinstance(asked.targets, tuple):  # a pattern cannot be compared with the names that PEFT made of one
-        has["targets"], wants["targets"] = sorted(parent.get("target_modules") or []), sorted(asked.targets)
-    return [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
+    targets = parent.get("target_modules")
+    if isinstance(targets, str) or asked.targets != EVERYWHERE:  # of which PEFT makes the names
+        has["targets"], wants["targets"] = _plain(targets), _plain(asked.targets)
+    lines = [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
+    options = asked.options if "options" in explicit else {}
+    return lines + [
+        f"adapter.options.{key}: {parent.get(key)} -> {value}"
+        for key, value in options.items()
+        if _plain(parent.get(key)) != _plain(value)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """An option as it is compared: PEFT writes sets as lists in any order."""
+    return sorted(value, key=repr) if isinstance(value, (list, tuple)) else value
 
 
 def own_figures(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,10 @@ def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list
     # as `--set` takes them, so that None says null there
     sets = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
     loaded = load(stage, config, sets, nouns)
-    preflight.check(loaded, Path(output))
+    output = Path(output).expanduser()
+    preflight.check(loaded, output)
     run = importlib.import_module(f"alignment.stages.{stage}").run
-    return run(loaded, Path(output), restart=restart, dry_run=dry_run, ui=ui or Ui(quiet=True))
+    return run(loaded, output, restart=restart, dry_run=dry_run, ui=ui or Ui(quiet=True))
 
 
 def _texts(data: str | Path | list[str] | None) -> list[str] | None:

@@ -146,6 +146,7 @@ def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> d
         "models": [{"name": source.text, **identity(source, base=request.how.get("base"))} for source in sources],
         "loading": {key: value for key, value in request.how.items() if key not in {"base", "device"}},
         "data": [source["sha256"] for source in data],
+        "formats": [source["format"] for source in data],
         "limit": request.limit,
         "samples": request.samples,
         "system": request.system,

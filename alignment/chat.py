@@ -170,7 +170,10 @@ class Session:
         path = Path(rest.strip("'\"")).expanduser()
         if path.exists() and path.absolute() not in self.saved:
             raise Refused("the file is there already", where=path, do="Choose another name.")
-        write_json(path, [self.transcript()])
+        try:
+            write_json(path, [self.transcript()])
+        except OSError as error:  # the conversation goes on: it would be lost otherwise
+            raise Refused(f"the file cannot be written ({error.strerror})", where=path, do="Choose another name.") from error
         self.saved.add(path.absolute())
         self.note(f"Saved {len(self.turns)} turns to {path}.")
 

@@ -65,9 +65,7 @@ class Job:
         self.begun = True
         if processes.is_first():
             self._list_rejected()
-            self.run.write(
-                state="running", request=self.request, parents=self.parents, config=self.config.resolved(), **facts
-            )
+            self.run.write(state="running", request=self.request, parents=self.parents, **facts)
 
     def _list_rejected(self) -> None:
         """Rows that were let pass as a share are listed too, not only those that stop a stage."""

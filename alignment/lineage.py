@@ -51,7 +51,11 @@ def _first_parent(run: Run, steps: list[dict]) -> Run | None:
         if not (where / MANIFEST).is_file():
             steps[-1]["note"] = f"parent {parent['path']} is not there"
             return None
-        found = Run.open(where)
+        try:
+            found = Run.open(where)
+        except Refused as error:
+            steps[-1]["note"] = f"parent {parent['path']}: {error.what}"
+            return None
         if found.manifest.get("content_hash") != parent["content_hash"]:
             steps[-1]["note"] = "stale: its parent has changed since"
         return found

@@ -16,12 +16,12 @@ from data_recipes.files import write_json, write_text
 
 from alignment.adapters import KINDS, kind, kind_of
 from alignment.identity import identity
+from alignment.runs import MERGE_RECORD as RECORD
 from alignment.runs import changed_files, differences, file_hashes, now, versions
 from alignment.sources import Source, base_of, resolve
 from alignment.staging import staged
 from alignment.tasks import WORDS, from_entry
 
-RECORD = "align-merge.json"
 FORMAT = 1
 FOLDLESS = tuple(f"peft:{name}" for name in ("p_tuning", "multitask_prompt_tuning", "adaption_prompt", "cpt"))
 DTYPES = ("auto", "float32", "bfloat16", "float16")

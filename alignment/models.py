@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
 from data_recipes import seq2seq
@@ -17,7 +18,7 @@ from data_recipes.render import Preparation, prepare_tokenizer
 from data_recipes.templates import prepare_plain, without_defaults
 
 from alignment import added_tokens, dropout, tasks
-from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter
+from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter, unreadable
 from alignment.hardware import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
 from alignment.sources import Source, base_of, hub_file, hub_refusal, resolve
@@ -135,12 +136,12 @@ def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Mo
             use_safetensors=True,
             trust_remote_code=how.trust_remote_code,
             output_loading_info=True,
-            ignore_mismatched_sizes=task.has_head,  # a head for other labels; `_check_loading` takes nothing else
+            ignore_mismatched_sizes=True,  # for a head of other labels; `_check_loading` refuses all else, by name
             **base.fetching,
             **extra,
             **dict.fromkeys(own, how.dropout),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _load_refusal(base, error) from error
     dropout.restore(model.config, own)
     new = _check_loading(report, base, head_modules(model) if task.has_head else [])
@@ -166,7 +167,7 @@ def _check_loading(report: dict, base: Source, heads: list[str]) -> list[str]:
     missing = [name for name in absent if not name.startswith(tuple(f"{head}." for head in heads))]
     if missing:
         raise Refused(
-            f"{len(missing)} weights are missing from the model, first '{sorted(missing)[0]}'",
+            f"{len(missing)} weights are missing or have another shape than config.json says, first '{sorted(missing)[0]}'",
             where=base.name,
             expected="a whole model in safetensors",
         )
@@ -210,6 +211,8 @@ def _load_refusal(source: Source, error: Exception) -> Refused:
             do="Code that comes with a model is run only where it is written out: --set model.trust_remote_code=true "
             "(--trust-remote-code in the other commands).",
         )
+    if isinstance(error, SafetensorError):
+        return unreadable(source.name, error)
     if source.kind == "hub":
         return hub_refusal(source, error)
     return Refused(

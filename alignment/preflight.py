@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 from alignment import adapters
 from alignment.config import StageConfig
-from alignment.sources import Source, base_of, check_hub, hub_file, resolve
+from alignment.rendering import read_tools
+from alignment.sources import Source, base_of, check_hub, hub_file, read_object, resolve
 from data_recipes import origins
 from data_recipes.errors import Refused
 
@@ -21,6 +21,9 @@ def check(config: StageConfig, output: Path) -> None:
         raise Refused("no training data was named", where="--data", expected="a file or a hub data set id")
     check_extras(config)
     model = resolve(config.model.path, revision=config.model.revision)
+    if config.model.revision and model.kind != "hub":
+        where = config.origin("model.revision")
+        raise Refused("a folder has no revisions", where=where, expected="a hub id", do="Leave it out.")
     base = resolve(config.model.base) if config.model.base else model
     for source in config.data.train:
         check_data(source, config.origin("data.train") or "--data")
@@ -28,14 +31,20 @@ def check(config: StageConfig, output: Path) -> None:
         check_data(config.data.validation, config.origin("data.validation") or "--validation")
     if getattr(config.data, "replay", None):
         check_data(config.data.replay.source, config.origin("data.replay") or "data.replay")
-    if getattr(config.data, "tools", None) and not Path(config.data.tools).expanduser().is_file():
-        raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
+    if getattr(config.data, "tools", None):
+        if not Path(config.data.tools).expanduser().is_file():
+            raise Refused(f"there is no file '{config.data.tools}'", where=config.origin("data.tools"))
+        read_tools(config.data.tools)
     if config.stage == "ppo" and not config.ppo.reward:
         raise Refused("no reward was named", where="--reward", expected="a reward run, or module:function")
     if output.exists() and not output.is_dir():
         raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
+    if model.path and output.exists() and output.samefile(model.path):
+        raise Refused("this is the model that is tuned", where="--output", expected="another folder, to write the run to")
     for source in (model, base):  # last: it may ask the hub
         check_hub(source)
+    if config.model.base and not model.is_adapter:
+        raise Refused("this model is whole, and has no base beneath it", where=config.origin("model.base"), do="Leave it out.")
     adapters.check(config.stage, config, model.adapter_config() if model.is_adapter else None, model_type(config, model))
 
 
@@ -45,7 +54,7 @@ def model_type(config: StageConfig, model: Source) -> str | None:
     file = hub_file(base, "config.json") if base.kind == "hub" else base.path / "config.json"
     if file is None or not Path(file).is_file():
         return None
-    return json.loads(Path(file).read_text(encoding="utf-8")).get("model_type")
+    return read_object(Path(file)).get("model_type")
 
 
 def check_extras(config: StageConfig) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import Refused
+from data_recipes.records import BadRow
+from data_recipes.turns import tools_of
 
 from alignment.config.sections import SftData
 from alignment.runs import differences
 from alignment.sources import Source
 
+LIMITS = ("max_length", "max_target_length")
 # keys that only one kind of model can honour, with why
 ENCODER_DECODER_ONLY = {
     "prefix": "a decoder-only model is told what to do by its chat: put the words into the rows or data.system",
@@ -29,9 +32,45 @@ def renderer_options(source: Source, config: Any) -> dict:
     data, own = config.data, ("system", "thinking", "train_on", "prefix")
     given = {name: getattr(data, name, None) for name in own if config.given(f"data.{name}")}
     if data.tools:
-        given["tools"] = json.loads(Path(data.tools).expanduser().read_text(encoding="utf-8"))
-    limits = {name: getattr(data, name) for name in ("max_length", "max_target_length") if hasattr(data, name)}
+        given["tools"] = read_tools(data.tools)
+    limits = {name: getattr(data, name) for name in LIMITS if hasattr(data, name)}
     return {**inherited, **given, **limits}
+
+
+def within_context(options: dict, base: Any, warn: Callable[[str], None]) -> dict:
+    """The options with rows no longer than the model has positions, and a warning where more was asked for.
+
+    Behind the last of learned positions a model such as GPT-2 ends with an index error in the midst of training. Rotary ones
+    have no end, and a config may scale them: such rows stay.
+
+    Args:
+        base: the base's transformers config.
+    """
+    text = base.get_text_config(decoder=True)
+    context = getattr(text, "max_position_embeddings", None)
+    names = LIMITS if base.is_encoder_decoder else LIMITS[:1]
+    beyond = [name for name in names if context and (options.get(name) or 0) > context]
+    if not beyond:
+        return options
+    asked = " and ".join(f"data.{name} {options[name]:,}" for name in beyond)
+    if getattr(text, "rope_parameters", None):
+        warn(f"{asked}: longer than the {context:,} positions that the model was made for")
+        return options
+    warn(f"{asked}: the model has {context:,} positions, and longer rows are cut there (longer pairs refused)")
+    return {**options, **dict.fromkeys(beyond, context)}
+
+
+def read_tools(path: str | Path) -> list | None:
+    """The function schemas of a JSON file, in the form that rows' own have. Raises Refused where it holds anything else."""
+    file = Path(path).expanduser()
+    try:
+        return tools_of(file.read_text(encoding="utf-8-sig"))
+    except (BadRow, UnicodeDecodeError) as error:
+        raise Refused(
+            f"the tools cannot be used ({error})",
+            where=file,
+            expected='a JSON list of functions, such as [{"type": "function", "function": {"name": ...}}]',
+        ) from error
 
 
 def check_keys(config: Any, *, encoder_decoder: bool) -> None:

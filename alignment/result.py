@@ -19,7 +19,7 @@ from alignment.card import model_card
 from alignment.data import Rendered
 from alignment.models import Loading, load_base, outputs, save_and_prove
 from alignment.runs import content_hash, file_hashes
-from alignment.session import Session
+from alignment.session import Session, as_it_ran
 from alignment.sources import Source
 from alignment.training import processes
 from alignment.training.callbacks import UNLOGGED
@@ -110,7 +110,7 @@ def publish_result(session: Session, trainer, model, train: Rendered, also=None)
     """Proves the saved files, renames them into the run and writes the manifest's last state."""
     run, staging = session.job.run, session.job.run.path / STAGING
     distance = prove(session, model, staging, probe_rows(train))
-    write_text(run.path / "config.yaml", _yaml(session.config.resolved()))
+    write_text(run.path / "config.yaml", _yaml(as_it_ran(session)))
     own = also(model, staging) if also else {}
     for item in sorted(staging.iterdir()):
         if item.is_dir():

@@ -19,11 +19,12 @@ from typing import Any
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_file, sha256_json, take_lock, write_json
 
-from alignment.sources import MANIFEST, Source
+from alignment.sources import MANIFEST, Source, read_object
 
 FORMAT = 1
 PRIVATE = "private"
-OURS = {PRIVATE, "base"}  # written before the manifest: rejected rows, and the base with a parent's adapter folded in
+MERGED = "base"  # folder of a run that holds the base with the parent's adapter folded in
+MERGE_RECORD = "align-merge.json"  # what `align merge` leaves in a folder that it wrote
 CHECKPOINTS = "checkpoints"
 REFUSED = "refused"  # state of a run that was stopped by its limits before anything of it was kept
 METRICS = "metrics.jsonl"
@@ -59,12 +60,10 @@ class Run:
         file = path / MANIFEST
         if not file.is_file():
             raise Refused("there is no run here", where=path, expected=f"a folder with {MANIFEST}")
-        try:
-            return cls(path, json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise Refused(
-                f"the manifest cannot be read ({error})", where=file, do="The run has to be made anew."
-            ) from error
+        manifest = read_object(file)
+        if missing := {"stage", "state"} - manifest.keys():
+            raise Refused(f"this is no run's manifest: it has no {' and no '.join(sorted(missing))}", where=file)
+        return cls(path, manifest)
 
     @property
     def stage(self) -> str:
@@ -134,8 +133,10 @@ def changed_files(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def _file_hash(path: Path) -> str:
     if path.name in ("adapter_config.json", "config.json", "tokenizer_config.json"):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return sha256_json({key: item for key, item in value.items() if key not in PATH_KEYS})
+        try:
+            return sha256_json({key: item for key, item in read_object(path).items() if key not in PATH_KEYS})
+        except Refused:  # no JSON any more: it differs from whatever was recorded, and is to be named as altered
+            return sha256_file(path)
     return sha256_file(path)
 
 
@@ -196,7 +197,8 @@ def open_output(output: Path, request: dict, *, restart: bool = False) -> Openin
         return Opening(_fresh(output, request), "start")
     run = Run.open(output)
     if run.state == REFUSED:
-        shutil.rmtree(output / "base", ignore_errors=True)  # perhaps of another parent
+        if _merged_here(output):
+            shutil.rmtree(output / MERGED)  # perhaps of another parent
         return Opening(_fresh(output, request), "start")
     changes = differences(run.manifest.get("request", {}), request)
     libraries = [line for line in changes if line.startswith("versions.")]
@@ -229,9 +231,10 @@ def _fresh(output: Path, request: dict) -> Run:
 
 
 def _refuse_foreign(output: Path) -> None:
-    """An output folder that holds something else is not ours to fill."""
+    """An output folder that holds something else is not ours to fill; rejected rows and a merged base precede a manifest."""
+    ours = {PRIVATE, *([MERGED] if _merged_here(output) else [])}
     strange = (
-        [p.name for p in output.iterdir() if p.name not in OURS and not p.name.startswith(".")]
+        [p.name for p in output.iterdir() if p.name not in ours and not p.name.startswith(".")]
         if output.is_dir()
         else []
     )
@@ -244,9 +247,14 @@ def _refuse_foreign(output: Path) -> None:
         )
 
 
+def _merged_here(output: Path) -> bool:
+    """Whether the run's folder for a merged base is one that we wrote: somebody's own model may have that name."""
+    return (output / MERGED / MERGE_RECORD).is_file()
+
+
 def move_aside(output: Path) -> Path:
     """Renames an old run to NAME.old-1, -2, ... The lock's file moves along; its holder keeps the descriptor."""
-    number = 1
+    output, number = Path(os.path.abspath(output)), 1  # "." has no name
     while (kept := output.with_name(f"{output.name}.old-{number}")).exists():
         number += 1
     output.mkdir(exist_ok=True)
@@ -334,7 +342,15 @@ def check_base(source: Source, base: Source) -> None:
     """Raises Refused where a run's local base is not the one it was trained on."""
     if not source.is_adapter:  # a run whose whole model was tuned needs its base no more
         return
-    recorded = ((source.manifest or {}).get("base") or {}).get("hash")
+    entry = (source.manifest or {}).get("base") or {}
+    recorded = entry.get("hash")
+    if recorded and base.kind == "hub" != entry["kind"]:
+        raise Refused(
+            f"whether {base.hub_id} is the folder this run was trained on cannot be told",
+            where=source.text,
+            expected="a folder, whose content is compared with what the run recorded",
+            do=f"Fetch it (hf download {base.hub_id} --local-dir FOLDER) and name that folder.",
+        )
     if recorded and base.kind != "hub" and content_hash(base.path) != recorded:
         raise Refused(
             "the base model's files are not those this run was trained on",

@@ -35,14 +35,15 @@ from alignment.models import (
     quiet_libraries,
     set_special_ids,
 )
-from alignment.rendering import check_keys, check_template, renderer_options
+from alignment.rendering import check_keys, check_template, renderer_options, within_context
 from alignment.replay import PART, mixed, replay_counts
-from alignment.runs import check_base, describe_base
+from alignment.runs import MERGED, check_base, describe_base
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
 
-MERGED = "base"  # folder of a run that holds the base with the parent's adapter folded in
+INHERITED = ("system", "thinking", "train_on", "prefix")  # keys of the data section, see `rendering.renderer_options`
+WITHOUT_DROPOUT = ("reward", "dpo", "ppo")  # whatever the parent's adapter had: TRL turns it off
 
 
 @dataclass
@@ -116,7 +117,7 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     check_template(job.source, session.preparation, adding=bool(model.add_tokens))
     if not (task and task.has_labels):  # a classifier reads plain text
         check_keys(job.config, encoder_decoder=session.preparation.encoder_decoder)
-        options = renderer_options(job.source, job.config)
+        options = within_context(renderer_options(job.source, job.config), load_base_config(session), job.ui.warn)
         session.renderer = make_renderer(session.tokenizer, session.preparation, options)
         session.tokenizer.chat_template = session.renderer.template_to_save
     if job.source.is_adapter:
@@ -143,6 +144,12 @@ def settle_adapter(session: Session) -> None:
             do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.",
         )
     session.parent_adapter = adapter_folder(job.source)
+    before = ((job.source.manifest or {}).get("config", {}).get("model") or {}).get("quantisation", "none")
+    if before != "none" == session.config.model.quantisation and not job.config.given("model.quantisation"):
+        job.ui.warn(
+            f"the parent was trained on its base in {before.replace('bit', ' bits')}, and this stage takes the base whole: "
+            f"--set model.quantisation={before} goes on as before"
+        )
 
 
 def merged_base(session: Session) -> Source:
@@ -210,6 +217,8 @@ def show_data(session: Session, train: Rendered, held_out: Rendered) -> None:
     for ledger in job.rows.ledgers.values():
         for source in ledger.sources:
             job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
+        for note in ledger.notes:
+            job.ui.say(note)
     general = {}
     if train.general:
         general[f"general ({train.drawn} an epoch)"] = replay_counts(train)
@@ -242,12 +251,14 @@ def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Pla
     """What `--dry-run` says; nothing was written."""
     job, steps = session.job, total_steps(session, train.an_epoch)
     parents = ", ".join(f"{parent['path']} ({parent['stage']})" for parent in job.parents) or "none"
-    job.ui.say(yaml.safe_dump(session.config.resolved(), sort_keys=False, allow_unicode=True))
-    job.ui.table("dry run: nothing was written", [("steps", steps), ("parents", parents), ("base", session.base.name)])
+    job.ui.say(yaml.safe_dump(as_it_ran(session), sort_keys=False, allow_unicode=True))
+    packed = session.config.trainer.get("packing") and not session.config.training.max_steps
+    shown = f"at most {steps}: packed rows are fewer" if packed else steps
+    job.ui.table("dry run: nothing was written", [("steps", shown), ("parents", parents), ("base", session.base.name)])
     return {
         "dry_run": True,
         "stage": session.job.stage,
-        "config": session.config.resolved(),
+        "config": as_it_ran(session),
         "parents": session.job.parents,
         "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},
         "steps": steps,
@@ -308,10 +319,29 @@ def keep_gradients(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def as_it_ran(session: Session) -> dict:
+    """The settings with what came from the parent, so that as `--config` they make the same run again.
+
+    What a file names overrules the parent: with the defaults written in place of what was inherited, a child made from this
+    file would lose its parent's system prompt, or be refused for another rank than the parent's.
+    """
+    made, config = session.config.resolved(), session.config
+    options = session.renderer.options if session.renderer else {}
+    made["data"].update({key: options[key] for key in INHERITED if key in options and key in made["data"]})
+    if session.parent_adapter:
+        own = set(adapters.kind(session.kind).keys)
+        if config.given("adapter.dropout") or config.stage in WITHOUT_DROPOUT:
+            own -= {"dropout"}
+        parent = adapters.describe(session.job.source.adapter_config())
+        made["adapter"].update({key: parent[key] for key in own & parent.keys()}, kind=session.kind)
+    return made
+
+
 def facts(session: Session, plan: Plan) -> dict:
     """What the manifest says of base, template, data and machine from the first moment on."""
     job, preparation = session.job, session.preparation
     return {
+        "config": as_it_ran(session),
         "base": session.base_entry,
         "task": session.task.entry(),
         "hardware": plan.as_dict(),

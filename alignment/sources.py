@@ -47,7 +47,7 @@ class Source:
     @property
     def manifest(self) -> dict | None:
         """The run's manifest, or None where this is no run."""
-        return json.loads((self.path / MANIFEST).read_text(encoding="utf-8")) if self.kind == "run" else None
+        return read_object(self.path / MANIFEST) if self.kind == "run" else None
 
     @property
     def is_adapter(self) -> bool:
@@ -59,7 +59,22 @@ class Source:
     def adapter_config(self) -> dict:
         """The adapter's PEFT config as JSON."""
         file = hub_file(self, "adapter_config.json") if self.kind == "hub" else self.path / "adapter_config.json"
-        return json.loads(Path(file).read_text(encoding="utf-8"))
+        return read_object(Path(file))
+
+
+def read_object(file: Path) -> dict:
+    """The JSON object that a model's file holds. Raises Refused where it holds none: cut short, or altered by hand."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = error
+    if isinstance(found, dict):
+        return found
+    raise Refused(
+        f"the file cannot be read as JSON ({found if isinstance(found, Exception) else 'it holds no object'})",
+        where=file,
+        do="Restore it, or make the run (fetch the model) anew.",
+    )
 
 
 def resolve(text: str | Path, *, revision: str | None = None) -> Source:
@@ -79,7 +94,8 @@ def resolve(text: str | Path, *, revision: str | None = None) -> Source:
             f"there is no folder '{name}'",
             where="model",
             expected="a run, a model folder or a hub id owner/name",
-            do="If an earlier stage should have written it, run that stage first; nothing is looked up on a hub for a path.",
+            do="If an earlier stage should have written it, run that stage first; nothing is looked up on a hub for a path "
+            "(`hub:` in front says that a hub id is meant).",
         )
     hub_id, _, inline = name.partition("@")
     return Source(text=text, kind="hub", hub_id=hub_id, revision=inline or revision)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignment.sources import Source, hub_file
+from alignment.sources import Source, hub_file, read_object
 from data_recipes.errors import Refused
 
 
@@ -134,7 +133,7 @@ def encoder_decoder(source: Source) -> bool:
     if source.is_adapter:
         return source.adapter_config().get("task_type") == SEQ2SEQ.peft
     file = hub_file(source, "config.json") if source.kind == "hub" else source.path / "config.json"
-    config = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    config = read_object(Path(file)) if file else {}
     return bool(config.get("is_encoder_decoder")) and "Classification" not in " ".join(config.get("architectures") or [])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data_recipes import hub
 from data_recipes.errors import Refused
@@ -12,13 +13,11 @@ from data_recipes.records import BadRow
 from data_recipes.strict_json import check_values
 
 BATCH = 1000
+OF_CALLS = ("arguments", "parameters")  # below these a null stands for nothing
 
 
 def iter_parquet(path: Path, notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
-    """Rows as ("file:row", row or BadRow), rows counted from 1.
-
-    A struct that lacks a field in one row has it as null there: Parquet knows one shape for a whole column.
-    """
+    """Rows as ("file:row", row or BadRow), rows counted from 1; see `without_absent` for structs."""
     try:
         import pyarrow.parquet
         from pyarrow import ArrowException
@@ -84,7 +83,21 @@ def _checked(row: dict) -> dict | BadRow:
         check_values(row)
     except BadRow as error:
         return BadRow(error.reason, error.detail, row)
-    return row
+    return {key: without_absent(value) for key, value in row.items()}
+
+
+def without_absent(value: Any, inside: bool = False) -> Any:
+    """The value without the fields that a call's arguments or a function's parameters lack.
+
+    Parquet and Arrow know one shape for a whole column: a struct has each field that any row has, as null where this row has
+    none. A chat template would write them all, and the model would learn to call with every argument of every function.
+    """
+    if isinstance(value, list):
+        return [without_absent(item, inside) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: item for key, item in value.items() if not inside or item is not None}
+    return {key: without_absent(item, inside or key in OF_CALLS) for key, item in kept.items()}
 
 
 def iter_hub(name: str, split: str, notes: list[str], config: str = "") -> Iterator[tuple[str, dict | BadRow]]:

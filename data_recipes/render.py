@@ -151,14 +151,17 @@ class Renderer:
         """A row of preference training.
 
         Raises:
-            BadRow: the template refuses the row, or it is longer than `max_length`. It is not cut: a cut answer does
-                not end at the stop token, where scores are taken.
+            BadRow: the template refuses the row or writes both answers alike, or it is longer than `max_length`. It is
+                not cut: a cut answer does not end at the stop token, where scores are taken.
         """
         prompt, tools = self._messages(record.prompt), record.tools or self.tools
         rows = [self._row(prompt + self._plain(side), len(prompt), tools, "last")
                 for side in (record.chosen, record.rejected)]
         self._count(prompt + self._plain(record.chosen) + self._plain(record.rejected))
         longest, border = max(len(row.ids) for row in rows), min(row.border for row in rows)
+        if rows[0].ids == rows[1].ids:
+            raise BadRow("identical-pair", "chosen and rejected are the same once they are rendered: what tells them apart "
+                         "(reasoning, blanks) is not written")
         if self.max_length is not None and longest > self.max_length:
             raise BadRow("too-long", f"prompt and answer have {longest} tokens, data.max_length is {self.max_length}")
         return RenderedPair(rows[0].ids[:border], rows[0].ids[border:], rows[1].ids[border:])

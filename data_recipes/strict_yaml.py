@@ -58,6 +58,20 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
     return reader.value(node, ()), reader.lines
 
 
+def is_cut(text: str) -> bool:
+    """Whether YAML would take less than all of a plain text: it leaves out what follows ` #`, and folds lines into one."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return False
+    if node is None:
+        return bool(text.strip())
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+        return False
+    taken = text[node.start_mark.index : node.end_mark.index]
+    return taken != text.strip() or "\n" in taken
+
+
 class _Reader:
     """Turns YAML nodes into plain values, keeping each key's line."""
 
@@ -73,13 +87,20 @@ class _Reader:
             raise Refused(f"tags such as {node.tag} are not read", where=self.place(node))
         if isinstance(node, yaml.ScalarNode):
             # A quoted or block scalar is text whatever it looks like.
-            return plain(node.value) if node.style is None else node.value
+            return plain(node.value) if node.style is None else self.joined(node)
         if any(node is outer for outer in self.open):
             raise Refused("this alias contains itself", where=self.place(node))
         self.open.append(node)
         inside = self.mapping(node, path) if isinstance(node, yaml.MappingNode) else self.sequence(node, path)
         self.open.pop()
         return inside
+
+    def joined(self, node: yaml.ScalarNode) -> str:
+        """A quoted text with whole characters: JSON writes those beyond U+FFFF as two halves, which PyYAML leaves apart."""
+        try:
+            return node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise Refused("a text holds half a character (a lone surrogate)", where=self.place(node)) from None
 
     def sequence(self, node: yaml.SequenceNode, path: tuple) -> list:
         return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]

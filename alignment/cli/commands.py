@@ -134,6 +134,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def only_one(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Callback of a `multiple` option that takes one value: Click would silently take the last of several."""
+    if len(values) > 1:
+        raise click.BadOptionUsage(option.name or "", f"{option.opts[0]} is given {len(values)} times.", context)
+    return values[0] if values else None
+
+
 def output_options(function: Callable) -> Callable:
     """`--json` (given to the function as `as_json`) and `--debug`, which every command has."""
     debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from alignment.cli.commands import Command, group, output_options
+from alignment.cli.commands import Command, group, only_one, output_options
 from alignment.stages import STAGES
 
 
@@ -25,7 +25,7 @@ align config show dpo
 align config show sft --config my.yaml --set adapter.kind=full
 """)
 @click.argument("stage", type=click.Choice(STAGES))
-@click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.", multiple=True, callback=only_one)
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="One setting; wins over the file.")
 @output_options
 def show_command(stage: str, config_path: str | None, sets: tuple[str, ...], as_json: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from alignment.cli.commands import command, make_ui, output_options
+from alignment.cli.commands import command, make_ui, only_one, output_options
 
 STAGE_OF = {"demonstrations": "sft", "comparisons": "dpo"}
 KIND_OF = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons"}
@@ -27,7 +27,7 @@ align data show pairs.jsonl --model runs/sft --row 17 --stage reward --set data.
 @click.option(
     "--stage", type=click.Choice(tuple(KIND_OF)), help="As which stage reads it; by default told by the rows."
 )
-@click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.", multiple=True, callback=only_one)
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="One setting, such as data.train_on=last.")
 @output_options
 def show_command(
@@ -105,10 +105,14 @@ def _renderer(settings, source):
 
 
 def _report(ledger, counts: dict[str, int], ui) -> None:
-    """Where rows came from, how many there are of what, and which were refused."""
+    """Where rows came from, the table that a stage prints before it trains, and which rows were refused."""
+    from data_recipes.show import counts_table
+
     for origin in ledger.sources:
         ui.say(f"{origin['path']}: {origin['format']} ({origin['why']})")
-    ui.table("rows", [(name, f"{count:,}") for name, count in counts.items()])
+    for note in ledger.notes:
+        ui.say(note)
+    ui.text(counts_table({"all rows": counts}, ledger.rejected))
     for bad in ledger.rejected_rows[:10]:
         ui.warn(f"{bad['where']}: {bad['reason']} ({bad['detail']})")
     if ledger.refused > 10:

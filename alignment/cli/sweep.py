@@ -111,7 +111,7 @@ def spelled(params: list[click.Parameter], options: dict[str, Any]) -> list[str]
         if option.is_flag:
             words.append(option.opts[0])
             continue
-        for item in value if option.multiple else [value]:
+        for item in value if isinstance(value, tuple) else [value]:
             words += [option.opts[0], str(item)]
     return words
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alignment.cli.commands import command, make_ui, output_options
+from alignment.cli.commands import command, make_ui, only_one, output_options
 
 if TYPE_CHECKING:
     from alignment.config import StageConfig
@@ -29,18 +29,21 @@ SHORT_FLAGS: tuple[tuple[str, str, str, str], ...] = (
     ("--max-hours", "hardware.max_hours", "H", "Refuse a run whose first steps say that it takes longer."),
     ("--max-gib", "hardware.max_gib", "N", "Refuse a run that needs more memory a process or GPU."),
 )
+# Of these a second one would be taken in place of the first, which is no figure that a later flag corrects.
+ONE: dict[str, Any] = {"multiple": True, "callback": only_one}
 
 
 def stage_options(function: Callable) -> Callable:
     """The options that all stages share, in the order of the help."""
     options = [
-        click.option("--model", metavar="HUB|DIR|RUN", help="Model to tune: hub id, model folder or run."),
+        click.option("--model", metavar="HUB|DIR|RUN", help="Model to tune: hub id, model folder or run.", **ONE),
         click.option("--data", metavar="FILE|HUB", multiple=True, help="Training rows; may be given several times."),
-        click.option("--output", metavar="RUN", required=True, help="Run directory to write."),
-        click.option("--config", "config_path", metavar="FILE", help="YAML file of settings."),
+        click.option("--output", metavar="RUN", required=True, help="Run directory to write.", **ONE),
+        click.option("--config", "config_path", metavar="FILE", help="YAML file of settings.", **ONE),
         click.option("--set", "sets", metavar="KEY=VALUE", multiple=True,
                      help="One setting, such as adapter.kind=dora; wins over all others; may be repeated."),
-        *(click.option(flag, _python_name(key), metavar=kind, help=text) for flag, key, kind, text in SHORT_FLAGS),
+        *(click.option(flag, _python_name(key), metavar=kind, help=text, **(ONE if kind == "FILE" else {}))
+          for flag, key, kind, text in SHORT_FLAGS),
         click.option("--restart", is_flag=True, help="Start anew; the old run is kept beside."),
         click.option("--dry-run", is_flag=True, help="Show config, data, steps and memory plan; write nothing."),
         click.option("--measure", is_flag=True, help="With --dry-run: run a few steps, thrown away, and tell time and memory."),

@@ -75,13 +75,16 @@ def load(
 
 
 def parse_set(text: str) -> tuple[str, Any]:
-    """Splits `a.b=value`; the value is read as YAML, so numbers, lists and {maps} work. A lone mark is itself (`|`, `,`)."""
+    """Splits `a.b=value`; the value is read as YAML, so numbers, lists and {maps} work. A lone mark is itself (`|`, `,`), and
+    so is a text of which YAML would take a part only: nobody comments a flag (`Refer to ticket #12`)."""
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
         raise Refused(f"{text!r} sets nothing", where="--set", expected="section.key=value, such as training.epochs=2")
     mark = value.strip()
     if len(mark) == 1 and not mark.isalnum() and mark != "~":  # YAML takes `|` for the beginning of an empty block of text
+        return key, mark
+    if strict_yaml.is_cut(value):
         return key, mark
     return key, strict_yaml.parse(value, f"--set {key}")[0]
 

@@ -70,6 +70,8 @@ def show(job, made: Encoded) -> None:
     for ledger in job.rows.ledgers.values():
         for source in ledger.sources:
             job.ui.say(f"{source['path']}: {source['format']} ({source['why']})")
+        for note in ledger.notes:
+            job.ui.say(note)
     job.ui.text(counts_table({"train": made.train.counts, "held out": made.held_out.counts}, _rejected(job)))
     job.ui.table(f"task: {made.problem.task}", class_rows(made))
     job.ui.text(first_row(made))

@@ -80,6 +80,13 @@ def test_a_projection_of_a_prefix_is_refused_since_peft_does_not_keep_it():
     assert "neither a resume nor a child" in refused(kind="prefix", options={"prefix_projection": True})
 
 
+def test_options_that_would_fail_at_the_end_or_change_the_base_are_refused():
+    """With biases PEFT takes no second adapter, as which the result is read back; PiSSA and its like rewrite the base."""
+    assert "adapter.options.bias cannot be all" in refused(options={"bias": "all"})
+    assert "the base's own weights" in refused(options={"init_lora_weights": "pissa_niter_4"})
+    check("sft", config(options={"bias": "none", "init_lora_weights": "gaussian"}), None)
+
+
 @pytest.mark.parametrize(("stage", "kind", "model_type", "why"), [
     ("classify", "prompt", "llama", "last token"),
     ("classify", "prefix", "distilbert", "no place"),
@@ -117,6 +124,15 @@ def test_a_parent_of_another_kind_conflicts_and_qlora_is_lora_on_fewer_bits():
     assert conflicts(parent, AdapterChoice(kind="ia3"), {"kind"}) == ["adapter.kind: lora -> ia3"]
     assert conflicts(parent, AdapterChoice(kind="qlora"), {"kind"}) == []
     assert conflicts(parent, AdapterChoice(rank=4), {"rank"}) == ["adapter.rank: 8 -> 4"]
+    options = AdapterChoice(options={"layers_to_transform": [1, 0], "use_rslora": False})
+    assert conflicts({**parent, "layers_to_transform": [0, 1], "use_rslora": False}, options, {"options"}) == []
+    assert conflicts(parent, options, {"options"})[0] == "adapter.options.layers_to_transform: None -> [1, 0]"
+    few, pattern = {**parent, "target_modules": ["v_proj", "q_proj"]}, {**parent, "target_modules": ".*k_proj"}
+    assert conflicts(few, AdapterChoice(targets=("q_proj", "v_proj")), {"targets"}) == []
+    assert conflicts(few, AdapterChoice(targets="all-linear"), {"targets"}) == []  # of which PEFT makes the names
+    assert conflicts(few, AdapterChoice(targets=".*k_proj"), {"targets"})
+    assert conflicts(pattern, AdapterChoice(targets=".*k_proj"), {"targets"}) == []
+    assert conflicts(pattern, AdapterChoice(targets="all-linear"), {"targets"}) == ["adapter.targets: .*k_proj -> all-linear"]
     prefix = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20}
     assert conflicts(prefix, AdapterChoice(virtual_tokens=8), {"virtual_tokens"})
 

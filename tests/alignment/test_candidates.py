@@ -123,6 +123,14 @@ def test_a_finished_command_says_so_and_a_changed_one_is_refused(made, tmp_path)
         generate_file(replace(asked, limit=3), heard)
 
 
+def test_rows_that_are_read_in_another_format_are_other_prompts(made, tmp_path):
+    write_jsonl(tmp_path / "both.jsonl", [{"prompt": "Hello?", "instruction": "Sum up."}])
+    asked = replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "both.jsonl"), format="prompt")
+    generate_file(asked, Heard())
+    with pytest.raises(Refused, match='formats: ."prompt". -> ."alpaca"'):
+        generate_file(replace(asked, format="alpaca"), Heard())
+
+
 def test_anothers_file_is_never_written_over(made, tmp_path):
     (tmp_path / "out.jsonl").write_text("mine")
     with pytest.raises(Refused, match="is not this command's"):

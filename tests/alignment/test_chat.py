@@ -119,6 +119,7 @@ def test_save_writes_a_data_row_and_never_over_anothers_file(tmp_path):
     other, _, _, notes = session()
     other.hear(f"/save {tmp_path / 'my chat.json'}")
     assert "there already" in notes[0]
+    assert other.hear(f"/save {tmp_path / 'my chat.json' / 'inside.json'}") and "cannot be written" in notes[1]
 
 
 def test_compare_answers_the_last_turn_and_then_every_one():

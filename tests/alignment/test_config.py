@@ -121,6 +121,13 @@ def test_a_section_is_not_a_value_and_a_value_no_section():
     assert "training is a section" in refusal("sft", "training=null")
 
 
+@pytest.mark.parametrize("text", ["Refer to ticket #12", "#1 in support", "Be kind.\n\nBe brief.", "--- be brief ---"])
+def test_a_text_that_is_set_is_taken_whole(text):
+    """YAML takes ` #` for the beginning of a comment, and folds lines."""
+    assert load("sft", sets=[f"data.system={text}"]).data.system == text
+    assert "trainer" not in refusal("sft", f"training.epochs=3 {text}")
+
+
 @pytest.mark.parametrize("text", ["a", "=3", ".a=1", "a..b=1", ""])
 def test_a_set_without_key_or_value_is_refused(text):
     assert "section.key=value" in refusal("sft", text)

@@ -91,3 +91,16 @@ def test_folding_into_the_whole_base_tells_the_distance_to_the_model_in_four_bit
 def test_whole_weights_are_not_tuned_in_few_bits(home):
     with pytest.raises(Refused, match="cannot be tuned"):
         run(home, sft, home / "base", "sft.jsonl", "no", **{"adapter.kind": "full", "model.quantisation": "4bit"})
+
+
+def test_a_child_that_would_take_its_base_whole_is_told_so(home, parent):
+    class Heard(Ui):
+        def warn(self, text):
+            self.warnings = [*getattr(self, "warnings", []), text]
+
+    heard = {}
+    for name, bits in (("silent", {}), ("said", {"model.quantisation": "none"}), ("kept", {"adapter.kind": "qlora"})):
+        heard[name], settings = Heard(quiet=True), {**SHORT, **bits}
+        dpo(model=parent, data=home / "pairs.jsonl", output=home / name, settings=settings, ui=heard[name], dry_run=True)
+    warned = {name: [text for text in getattr(ui, "warnings", []) if "in 4 bits" in text] for name, ui in heard.items()}
+    assert "--set model.quantisation=4bit" in warned["silent"][0] and not warned["said"] and not warned["kept"]

@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 import shutil
+from pathlib import Path
 
 import pytest
 
 from alignment.lineage import lineage, list_runs
 from alignment.runs import (
     Run,
+    check_base,
     check_parent,
     content_hash,
     differences,
@@ -114,6 +116,26 @@ def test_restart_keeps_the_old_run_beside_and_children_turn_stale(tmp_path):
     assert rows["dpo"]["stale"] and not rows["sft"]["stale"]
 
 
+def test_a_folder_called_base_is_ours_only_where_we_merged_into_it(tmp_path):
+    """It may be the very model that is tuned."""
+    (tmp_path / "base").mkdir()
+    with pytest.raises(Refused, match="holds other files .base."):
+        open_output(tmp_path, REQUEST)
+    (tmp_path / "base" / "align-merge.json").write_text("{}")
+    assert open_output(tmp_path, REQUEST).action == "start"
+    make_run(tmp_path / "run", state="refused")
+    (tmp_path / "run" / "base").mkdir()
+    assert open_output(tmp_path / "run", REQUEST).action == "start" and (tmp_path / "run" / "base").is_dir()
+    (tmp_path / "run" / "base" / "align-merge.json").write_text("{}")
+    assert open_output(tmp_path / "run", REQUEST).action == "start" and not (tmp_path / "run" / "base").exists()
+
+
+def test_the_current_folder_can_be_restarted(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "sft")
+    monkeypatch.chdir(run.path)
+    assert open_output(Path("."), REQUEST, restart=True).action == "start" and (tmp_path / "sft.old-1" / "align.json").is_file()
+
+
 def test_a_parent_must_be_completed_of_a_fitting_stage_and_unchanged(tmp_path):
     good = make_run(tmp_path / "sft")
     assert check_parent(resolve(good.path), stages=("sft",))["content_hash"] == good.manifest["content_hash"]
@@ -156,6 +178,34 @@ def test_a_moved_local_base_is_found_or_the_error_names_the_key(tmp_path):
     with pytest.raises(Refused, match="model.base=PATH.*--base-at PATH"):
         base_of(source)
     assert base_of(source, base=str(tmp_path / "gone")).path == tmp_path / "gone"
+
+
+def test_a_hub_model_in_place_of_a_local_base_is_refused_since_it_cannot_be_compared(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    source = resolve(make_run(tmp_path / "sft", base={"kind": "folder", "path": "../base", "hash": content_hash(base)}).path)
+    check_base(source, base_of(source))
+    with pytest.raises(Refused, match="owner/other is the folder.*hf download owner/other"):
+        check_base(source, base_of(source, base="hub:owner/other"))
+    published = resolve(make_run(tmp_path / "public", base={"kind": "hub", "id": "owner/base", "hash": "0" * 64}).path)
+    check_base(published, base_of(published))
+
+
+def test_files_that_are_no_json_any_more_are_named(tmp_path):
+    run = make_run(tmp_path / "sft")
+    child_of(tmp_path / "dpo", run)
+    (run.path / "adapter_config.json").write_text('{"r": ')
+    with pytest.raises(Refused, match=r"not those its manifest was written for \(adapter_config.json\)"):
+        check_parent(resolve(run.path), stages=("sft",))
+    with pytest.raises(Refused, match=r"adapter_config.json: the file cannot be read as JSON"):
+        resolve(run.path).adapter_config()
+    for text, said in (('{"stage": ', "cannot be read as JSON"), ("[]", "holds no object"), ("{}", "no stage and no state")):
+        (run.path / "align.json").write_text(text)
+        with pytest.raises(Refused, match=said):
+            check_parent(resolve(run.path), stages=("sft",))
+        notes = {row["path"].rsplit("/", 1)[1]: row["note"] for row in list_runs(tmp_path)}
+        assert said in notes["sft"] and said in notes["dpo"]
 
 
 def _hold(path, started, release):

@@ -163,6 +163,22 @@ def test_parquet(tmp_path):
     assert any("columns of bytes are left out: raw" in note for note in found.ledger.notes)
 
 
+def test_fields_that_a_call_has_not_are_not_made_up_by_parquet(tmp_path):
+    """A column of structs has each field that any row has: null where a row has none."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
+    def calls(name, arguments):
+        call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        return {"messages": messages, "note": None}
+
+    rows = [calls("weather", {"city": "Rome", "at": {"day": 1}}), calls("stock", {"item": 7})]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    found = read(tmp_path / "rows.parquet", "demonstrations")
+    kept = [record.messages[1].tool_calls[0]["function"]["arguments"] for record in found]
+    assert kept == [{"city": "Rome", "at": {"day": 1}}, {"item": 7}] and found.records[0].extra == {"note": None}
+
+
 def test_parquet_with_a_bad_row(tmp_path):
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     text = pyarrow.array([b"one", b"caf\xe9", b"a\0b", b"four"]).cast(pyarrow.binary()).view(pyarrow.string())

@@ -120,6 +120,12 @@ def test_history_that_is_written_differently():
     assert made.comparison(pair()).prompt_ids == made.prompt(CHAT[:3])
 
 
+def test_answers_that_differ_in_nothing_that_is_written_are_no_pair():
+    made = ready(byte_level(CHATML), thinking="off")
+    with pytest.raises(BadRow, match="identical-pair: .* once they are rendered"):
+        made.comparison(pair("<think>So.</think>Yes.", "<think>Hm.</think>Yes."))
+
+
 def test_marks_that_leave_the_stop_token_out():
     template = CHATML.replace(
         "message['content'] + '<|im_end|>'",

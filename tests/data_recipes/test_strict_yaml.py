@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alignment.config import load
-from data_recipes.strict_yaml import parse, read_file
+from data_recipes.strict_yaml import is_cut, parse, read_file
 from data_recipes.errors import Refused
 
 
@@ -48,6 +48,24 @@ def refusal(text: str) -> str:
 def test_values(text, value):
     read, _ = parse(text, "x")
     assert read == value and type(read) is type(value)
+
+
+def test_halves_of_a_character_are_joined_and_a_lone_one_is_refused():
+    """JSON writes what lies beyond U+FFFF as two halves, and a config may be JSON."""
+    assert parse(r'"Hi \ud83d\ude00\u00e4"', "x")[0] == "Hi \U0001f600\xe4"
+    assert "half a character" in refusal(r'a: "\ud83d"')
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Refer to ticket #12", True), ("# all of it", True), ("two\nlines", True), ("--- three", True),
+        ("plain", False), (" 5 ", False), ("a#b", False), ("[a] # b", False), ("'a' # b", False), ("a: b", False),
+        ("", False), ("a: b: c", False),
+    ],
+)
+def test_what_yaml_would_leave_out_of_a_plain_text(text, cut):
+    assert is_cut(text) is cut
 
 
 def test_block_text_stays_text():

@@ -1,0 +1,75 @@
+"""What a child takes from its parent without being told, and that the settings it leaves behind say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from alignment import dpo, sft
+from alignment.config import load
+from alignment.models import load_tokenizer
+from alignment.rendering import check_template, within_context
+from alignment.sources import resolve
+from data_recipes.errors import Refused
+from data_recipes.files import write_jsonl
+from tests import tiny
+from tests.alignment.chains import StoppingUi, run_stage, weights, world
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A parent of rank 2 and a system prompt."""
+    folder = tmp_path_factory.mktemp("inherited")
+    files = world(folder, rows=8)
+    run_stage("sft", files, files["base"], folder / "sft", adapter__rank=2, adapter__alpha=4, adapter__dropout=0.1,
+              data__system="Be kind.", training__max_steps=1)
+    return folder, files
+
+
+SHORT = {"training.max_steps": 1, "training.batch_size": 4, "data.validation_share": 0.0, "hardware.threads": 1}
+
+
+@pytest.mark.parametrize("stage", [sft, dpo])
+def test_a_childs_settings_make_the_same_child_again(chain, tmp_path, stage):
+    """They name what came from the parent: as --config, defaults in its place would overrule it."""
+    folder, files = chain
+    data = files[stage.__name__]
+    stage(model=folder / "sft", data=data, output=tmp_path / "child", settings=SHORT)
+    stage(config=tmp_path / "child" / "config.yaml", output=tmp_path / "again")
+    assert weights(tmp_path / "again") == weights(tmp_path / "child")
+    left = yaml.safe_load((tmp_path / "child" / "config.yaml").read_text())
+    assert left["data"]["system"] == "Be kind." and left["adapter"]["rank"] == 2 and left["adapter"]["alpha"] == 4
+    assert left["adapter"]["dropout"] == (0.1 if stage is sft else 0.0)
+    assert load(stage.__name__, tmp_path / "again" / "config.yaml").resolved() == left
+
+
+def test_rows_are_cut_at_the_last_learned_position(tmp_path):
+    files = world(tmp_path, rows=4, model=tiny.gpt2())
+    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello. " * 60}]}
+    write_jsonl(files["sft"], [row] * 4)
+    ui = StoppingUi()
+    made = run_stage("sft", files, files["base"], tmp_path / "run", data__max_length=400, training__max_steps=1, ui=ui)
+    assert made["counts"]["train_truncated"] == 4 and made["counts"]["train_tokens"] == 4 * 256
+    assert any("data.max_length 400: the model has 256 positions" in warning for warning in ui.warnings)
+
+
+def test_rotary_positions_have_no_end():
+    said: list[str] = []
+    options = {"max_length": 600, "system": None}
+    assert within_context(options, tiny.llama().config, said.append) == options and "512 positions" in said[0]
+    assert within_context({"max_length": 512}, tiny.llama().config, said.append) == {"max_length": 512} and len(said) == 1
+    assert within_context(options, tiny.t5().config, said.append) == options and len(said) == 1
+
+
+def test_another_template_or_other_special_tokens_than_the_parents_are_refused(chain):
+    """They cannot change without the parent's hash, but a library's newer version may make others of the same files."""
+    source = resolve(chain[0] / "sft")
+    _, preparation = load_tokenizer(source)
+    check_template(source, preparation, adding=False)
+    with pytest.raises(Refused, match="the chat template is not the one"):
+        check_template(source, replace(preparation, template_fingerprint="0" * 64), adding=False)
+    other = replace(preparation, special_tokens={**preparation.special_tokens, "pad": "<s>"})
+    with pytest.raises(Refused, match="special tokens are not those of the parent: pad"):
+        check_template(source, other, adding=False)

@@ -1,0 +1,70 @@
+"""What is refused in a moment: settings that nobody would read, tools that are none, a run over its own model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from alignment import preflight
+from alignment.cli import run
+from alignment.config import load
+from alignment.rendering import read_tools
+from data_recipes.errors import Refused
+from tests.alignment.test_runs import make_run
+
+TOOL = {"name": "weather", "description": "The weather.", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
+    make_run(tmp_path / "sft", base={"kind": "folder", "path": "../model", "hash": None})
+    return tmp_path
+
+
+def refused(files, *sets: str, model="model", output="out") -> str:
+    config = load("sft", sets=sets, nouns={"model.path": str(files / model), "data.train": [str(files / "rows.jsonl")]})
+    with pytest.raises(Refused) as caught:
+        preflight.check(config, files / output)
+    return str(caught.value)
+
+
+def test_a_run_is_not_written_over_the_model_that_it_tunes(files):
+    """With --restart the model would be moved aside before it is read."""
+    assert "--output: this is the model that is tuned" in refused(files, model="sft", output="sft")
+    assert "--output: this is the model that is tuned" in refused(files, output="model/../model")
+
+
+def test_keys_that_nobody_would_read_are_refused(files):
+    assert "--set model.base: this model is whole" in refused(files, f"model.base={files / 'model'}")
+    assert "--set model.revision: a folder has no revisions" in refused(files, "model.revision=main")
+
+
+@pytest.mark.parametrize("text", ['{"name": "weather"}', "[1]", "[{}]", '[{"name": "a", "name": "b"}]', "[", "\xff"])
+def test_a_file_of_tools_that_holds_none_is_refused(files, text):
+    (files / "tools.json").write_bytes(text.encode("latin-1"))
+    said = refused(files, f"data.tools={files / 'tools.json'}")
+    assert said.startswith(f"{files / 'tools.json'}: the tools cannot be used") and "a JSON list of functions" in said
+
+
+def test_tools_of_a_file_get_the_form_that_those_of_rows_have(tmp_path):
+    (tmp_path / "tools.json").write_text("\ufeff" + json.dumps([TOOL]), encoding="utf-8")
+    assert read_tools(tmp_path / "tools.json") == [{"type": "function", "function": TOOL}]
+
+
+def test_a_cut_config_of_a_model_is_named(files):
+    (files / "model" / "config.json").write_text('{"model_type": ')
+    assert "config.json: the file cannot be read as JSON" in refused(files)
+
+
+@pytest.mark.parametrize("flag", ["--config", "--model", "--output", "--validation"])
+def test_a_file_or_folder_that_is_given_twice_is_refused(flag, capsys):
+    """Click takes the last one without a word."""
+    given = {"--output": "o", "--model": "m", "--data": "d", flag: "a"}
+    words = [word for pair in given.items() for word in pair]
+    assert run(["sft", *words, flag, "b", "--json"]) == 2
+    assert f"{flag} is given 2 times" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert run(["config", "show", "sft", "--config", "a", "--config", "b"]) == 2
