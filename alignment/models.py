@@ -120,9 +120,13 @@ def load_config(base: Source, *, trust_remote_code: bool = False):
         raise _load_refusal(base, error) from error
 
 
-def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Module:
+def load_base(base: Source, how: Loading, *, task: Task = CAUSAL, whole: bool = False) -> torch.nn.Module:
     """The base weights as the model that the task needs. A head that the folder has not is new: zero for scores, otherwise
-    drawn as its architecture does it, from torch's generator."""
+    drawn as its architecture does it, from torch's generator.
+
+    Raises:
+        Refused: weights of the trunk are missing; with `whole`, those of a head too.
+    """
     quiet_libraries()
     own, extra = model_dropout(base, how), task.settings()
     if how.attention != "auto":
@@ -144,7 +148,7 @@ def load_base(base: Source, how: Loading, *, task: Task = CAUSAL) -> torch.nn.Mo
     except (OSError, ValueError, SafetensorError) as error:
         raise _load_refusal(base, error) from error
     dropout.restore(model.config, own)
-    new = _check_loading(report, base, head_modules(model) if task.has_head else [])
+    new = _check_loading(report, base, head_modules(model) if task.has_head and not whole else [])
     if task == SCORE and new:
         torch.nn.init.zeros_(model.get_submodule(head_name(model)).weight)
     return model if how.quantisation != "none" else model.to(best_device(how.device))
@@ -169,7 +173,7 @@ def _check_loading(report: dict, base: Source, heads: list[str]) -> list[str]:
         raise Refused(
             f"{len(missing)} weights are missing or have another shape than config.json says, first '{sorted(missing)[0]}'",
             where=base.name,
-            expected="a whole model in safetensors",
+            expected="a whole model in safetensors, with its trained head where it has one",
         )
     return absent
 
@@ -264,7 +268,7 @@ def _load(source: Source | str | Path, how: Loading, wanted: tuple[str, ...], ex
     base = base_of(source, base=how.base)
     check_base(source, base)
     how = replace(how, dtype=inference_dtype(how.dtype, best_device(how.device)))
-    model = load_base(base, how, task=task)
+    model = load_base(base, how, task=task, whole=not source.is_adapter)  # a new head would score and label by chance
     if source.is_adapter:
         model = attach_for_inference(model, source)
     tokenizer, preparation = load_tokenizer(source, trust_remote_code=how.trust_remote_code, task=task)

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from alignment.models import load_policy, load_scorer
 from alignment.ppo.casting import Cast, check_padding, once_in_memory
 from alignment.ppo.rewards import OpenReward
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, REWARD
-from data_recipes.errors import Failed
+from data_recipes.errors import Failed, Refused
 from reward.learned import RewardModel
 from tests.alignment.chains import run_stage
 
@@ -101,6 +101,21 @@ def test_a_reward_model_that_scores_otherwise_beside_other_rows_is_found(chain, 
     for cast in (Cast(roles, [careless], None, "policy"), Cast(roles, rewards, careless, "policy")):
         with pytest.raises(Failed, match="than alone with careless"):
             check_padding(cast, prompts)
+
+
+def test_a_folder_whose_score_head_is_missing_is_no_reward(chain, tmp_path):
+    """transformers makes a new one, by which every answer has the same score."""
+    folder = tmp_path / "reward"
+    loaded = load_scorer(str(chain["reward_run"]))
+    merged = loaded.model.merge_and_unload()
+    merged.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    assert load_scorer(str(folder)).model.score.weight.abs().sum() > 0
+    state = load_file(folder / "model.safetensors")
+    del state["score.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Refused, match="score.weight"):
+        run_stage("ppo", chain, chain["sft_run"], tmp_path / "run", reward=str(folder))
 
 
 def test_a_rule_alone_gives_a_critic_from_the_policy_with_a_head_of_zeros(made):
