@@ -373,7 +373,8 @@ def save_and_prove(
     Returns the largest relative distance. Raises Failed where it is beyond the tolerance.
     """
     check_finite(model)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
     else:

@@ -113,8 +113,8 @@ def publish_result(session: Session, trainer, model, train: Rendered, also=None)
     write_text(run.path / "config.yaml", _yaml(as_it_ran(session)))
     own = also(model, staging) if also else {}
     for item in sorted(staging.iterdir()):
-        if item.is_dir():
-            shutil.rmtree(run.path / item.name, ignore_errors=True)  # of a run that was killed at this very place
+        if item.is_dir() and (run.path / item.name).exists():  # of a run that was killed at this very place
+            shutil.rmtree(run.path / item.name)
         move_in(item, run.path / item.name)
     staging.rmdir()
     run.manifest.update(

@@ -187,11 +187,13 @@ class BestCallback(TrainerCallback):
 def write_best(target: Path, tensors: dict[str, torch.Tensor], probe: float) -> None:
     """Best weights in a folder that is sealed before it gets its name. probe: the trainer's, compared when they are put."""
     part = target.with_name(f".{target.name}")
-    shutil.rmtree(part, ignore_errors=True)
+    if part.exists():  # of a process that was killed
+        shutil.rmtree(part)
     part.mkdir(parents=True)
     save_file(tensors, str(part / WEIGHTS))
     seal(part, {"first_rows_loss": probe})
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        shutil.rmtree(target)
     part.rename(target)
 
 

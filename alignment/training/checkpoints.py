@@ -63,7 +63,8 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[str]]:
         if not reason:
             return path, notes
         kept = path.with_name(path.name + UNUSABLE)
-        shutil.rmtree(kept, ignore_errors=True)
+        if kept.exists():
+            shutil.rmtree(kept)
         path.rename(kept)
         notes.append(f"{path.name} cannot be used: {reason}; the one before is taken (it is kept as {kept.name})")
     return None, notes
@@ -112,7 +113,8 @@ def asked_for(folder: Path, world: int) -> dict:
 
 def forget(folder: Path) -> None:
     """Removes all checkpoints of a run that is completed; what a kill leaves of them then harms nobody."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def counters(folder: Path) -> dict:

@@ -89,8 +89,8 @@ class Stages:
         """Makes a stage: `fill` writes into a folder and returns the rows and what to say about them."""
         folder = self.path(made_of)
         beside = self.folder / f".making-{folder.name}"
-        for old in (folder, beside):
-            shutil.rmtree(old, ignore_errors=True)
+        for old in filter(Path.exists, (folder, beside)):
+            shutil.rmtree(old)
         beside.mkdir(parents=True)
         rows, about = fill(beside)
         own = rows.store.parent == beside
