@@ -277,7 +277,11 @@ def float_head(model: torch.nn.Module) -> torch.nn.Parameter:
 
 
 def head_name(model: torch.nn.Module) -> str:
-    """Name of the scoring head's module: `score` for decoders, `classifier` for encoders."""
+    """Name of the scoring head's module: `score` for decoders, `classifier` for encoders.
+
+    Raises:
+        Refused: it has neither.
+    """
     for name in HEADS:
         if isinstance(getattr(model, name, None), torch.nn.Module):
             return name

@@ -91,7 +91,11 @@ def augment(order: Order, ui: Any, *, dry_run: bool = False) -> dict:
 
 
 def work(order: Order, job: Job, asker: Asker) -> dict:
-    """Runs the recipe and writes its rows; returns the account of rows and questions."""
+    """Runs the recipe and writes its rows; returns the account of rows and questions.
+
+    Raises:
+        Failed: too many questions stayed without an answer, or no row passed the gates.
+    """
     job.ask = asker
     recipe_of(order.recipe).run(job)
     write_rejected(beside(order.output, "refused"), [job.account])
@@ -156,7 +160,11 @@ def recipe_of(name: str) -> Recipe:
 
 
 def sampling_of(order: Order, recipe: Recipe) -> Sampling:
-    """Judges are greedy, everything else samples at temperature 1, unless it is said otherwise."""
+    """Judges are greedy, everything else samples at temperature 1, unless it is said otherwise.
+
+    Raises:
+        Refused: temperature 0 for a recipe that draws several answers.
+    """
     usual = 0.0 if recipe.needs == "judge" else 1.0
     sampling = Sampling(order.max_new_tokens, usual if order.temperature is None else order.temperature, order.top_p,
                         order.top_k)
@@ -167,7 +175,11 @@ def sampling_of(order: Order, recipe: Recipe) -> Sampling:
 
 
 def read(order: Order, recipe: Recipe, ui: Any) -> tuple[list, list[dict]]:
-    """The rows, as the recipe reads them, and where they are from. Pairs and answered rows also serve as prompts."""
+    """The rows, as the recipe reads them, and where they are from. Pairs and answered rows also serve as prompts.
+
+    Raises:
+        Refused: rows of a kind that the recipe does not read.
+    """
     from alignment.evaluate.rows import as_prompts, kind_of, read_rows
 
     found = order.kind or kind_of(order.data[0])
@@ -190,7 +202,11 @@ def wordings_of(order: Order, recipe: Recipe) -> Wordings:
 
 
 def attach(job: Job, recipe: Recipe, order: Order, generator: Generator) -> Any:
-    """Gives the job the reward or the judge that its recipe needs; returns the reward's identity."""
+    """Gives the job the reward or the judge that its recipe needs; returns the reward's identity.
+
+    Raises:
+        Refused: a recipe that needs a reward has none, or another one has it.
+    """
     if recipe.needs == "judge":
         job.judge = CountingJudge(job)
     if (recipe.needs == "score") != (order.reward is not None):

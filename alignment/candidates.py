@@ -158,7 +158,11 @@ def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> d
 
 
 def answer(request: Request, number: int, source: Source, rows: list, record: dict, ui: Any) -> None:
-    """Lets one model answer all prompts that its part does not hold yet."""
+    """Lets one model answer all prompts that its part does not hold yet.
+
+    Raises:
+        Failed: its part has more rows than there are prompts.
+    """
     part = part_file(request.output, number)
     done = keep_whole_lines(part)
     if done > len(rows):
@@ -199,7 +203,11 @@ def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
 
 
 def check_commit(record: dict, number: int, loaded: Any) -> None:
-    """A hub name may move on between two runs of the command: its commit is kept in the record and compared."""
+    """A hub name may move on between two runs of the command: its commit is kept in the record and compared.
+
+    Raises:
+        Refused: it has moved on.
+    """
     commit = getattr(loaded.model.config, "_commit_hash", None)
     kept = record.setdefault("commits", {}).setdefault(str(number), commit)
     if kept != commit:

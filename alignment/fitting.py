@@ -27,6 +27,9 @@ def paired_change(now_U, before_U, counts_U) -> tuple[float, float | None]:
     Args:
         now_U, before_U: summed loss of each unit (a row, or a batch where rows are not told apart), shape (U,).
         counts_U: tokens (or rows) of each unit. The error is None for fewer than `FEWEST` units.
+
+    Raises:
+        ValueError: the two are not of the same units, or there are none.
     """
     difference_U = np.asarray(now_U, np.float64) - np.asarray(before_U, np.float64)
     counts_U = np.asarray(counts_U, np.float64)

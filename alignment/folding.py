@@ -138,7 +138,11 @@ def warn_where_rounding_eats(merging: float, effect: float, dtype: torch.dtype, 
 
 
 def save(merged: torch.nn.Module, loaded: Loaded, folder: Path) -> None:
-    """Model in safetensors, tokenizer and the template that the run was trained with."""
+    """Model in safetensors, tokenizer and the template that the run was trained with.
+
+    Raises:
+        Failed: a weight is not finite.
+    """
     for name, parameter in merged.named_parameters():
         if not torch.isfinite(parameter).all():
             raise Failed(f"the merged weight '{name}' is not finite")

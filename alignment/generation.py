@@ -150,6 +150,9 @@ def batches(lengths: Sequence[int], budgets: Sequence[int], batch_size: int) -> 
 
     Rows of one batch have the same budget: a finished row goes on taking positions until its batch is done, and past
     the context a learned position does not exist.
+
+    Raises:
+        Refused: a batch size below 1.
     """
     if batch_size < 1:
         raise Refused(f"batch_size cannot be {batch_size}", where="batch_size", expected="1 or more")

@@ -33,7 +33,7 @@ def close(seen: torch.Tensor, expected: torch.Tensor, tolerance: float, what: st
 
 
 def trained_tokens_agree(dataset, train: Rendered) -> int:
-    """The labels in the trainer's data set carry as many trained tokens as the data report says."""
+    """The labels in the trainer's data set carry as many trained tokens as the data report says. Raises Failed otherwise."""
     seen = sum(label != IGNORED for row in dataset["labels"] for label in row)
     reported = train.counts["trained"] + train.counts.get("replay_trained", 0)
     if seen != reported:
@@ -69,6 +69,9 @@ def margins_are_zero(trainer, rows: int, *, plain: bool) -> float:
     """Policy and reference agree, so that each DPO margin is 0. Returns the loss.
 
     plain: the loss is the sigmoid one alone, unweighted, and thus ln 2.
+
+    Raises:
+        Failed: a margin is not 0, or the loss not ln 2, within the noise of the arithmetic.
     """
     loss, metrics = first_batch(trainer, rows)
     noise = noise_of(trainer)
@@ -89,6 +92,9 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
     With a zero head the second would hold trivially: it is checked with weights of both signs for the moment. A mean would see
     little: a layer norm leaves none.
     `extra`: whether the rows' margins or a centering term move the loss, which then is not ln 2.
+
+    Raises:
+        Failed: one of these does not hold.
     """
     loss, metrics = first_batch(trainer, rows)
     if head.abs().max().item() != 0 or metrics["max_reward"][0] != 0 or metrics["min_reward"][0] != 0:

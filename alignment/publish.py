@@ -101,7 +101,7 @@ def export(
 
 
 def to_folder(request: ExportRequest, source: Source, base: dict | None, taken: list[str], environ, ui: Any) -> dict:
-    """Writes the folder; the same export again says so."""
+    """Writes the folder; the same export again says so. Raises Refused where the folder holds something else."""
     output = Path(request.output)
     if output.is_dir() and any(output.iterdir()):
         with workplace(output) as folder:
@@ -119,7 +119,7 @@ def to_folder(request: ExportRequest, source: Source, base: dict | None, taken: 
 def to_hub(
     request: ExportRequest, source: Source, base: dict | None, taken: list[str], environ, ui: Any, api: Any
 ) -> dict:
-    """Uploads the checked folder in one commit, then lists what is there."""
+    """Uploads the checked folder in one commit, then lists what is there. Raises Refused where the hub cannot be asked."""
     if api is None and (closed := hub.closed()):
         raise Refused(closed, where="--to hub", do="Come back with a network, or export --to folder.")
     with workplace(source.path.with_name(source.path.name + "-export")) as folder:

@@ -188,6 +188,9 @@ def open_output(output: Path, request: dict, *, restart: bool = False) -> Openin
         output: the run directory.
         request: what determines the result: stage, config, data hashes, parents' content, library versions.
         restart: move an old run aside and start anew.
+
+    Raises:
+        Refused: the folder holds something else, or a run of other inputs, or a completed one that was altered.
     """
     if restart and (output / MANIFEST).is_file():
         kept = move_aside(output)

@@ -132,6 +132,9 @@ def base_of(source: Source, *, base: str | None = None) -> Source:
 
     A run's local base is found from the manifest's relative path first, so that a moved tree still works, then from the
     absolute path of the adapter's own config. `base` (config key `model.base`) overrules both.
+
+    Raises:
+        Refused: a local base is not where it was.
     """
     if not source.is_adapter:
         return source

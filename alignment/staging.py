@@ -50,7 +50,7 @@ def workplace(output: Path) -> Iterator[Path]:
 
 
 def take_name(folder: Path, output: Path) -> None:
-    """Renames a finished folder; an empty one of that name gives way."""
+    """Renames a finished folder; an empty one of that name gives way. Raises Refused where something else has that name."""
     if output.is_dir() and not any(output.iterdir()):
         output.rmdir()
     if output.exists():

@@ -17,7 +17,11 @@ OF_CALLS = ("arguments", "parameters")  # below these a null stands for nothing
 
 
 def iter_parquet(path: Path, notes: list[str]) -> Iterator[tuple[str, dict | BadRow]]:
-    """Rows as ("file:row", row or BadRow), rows counted from 1; see `without_absent` for structs."""
+    """Rows as ("file:row", row or BadRow), rows counted from 1; see `without_absent` for structs.
+
+    Raises:
+        Refused: pyarrow is not installed, or the file cannot be read.
+    """
     try:
         import pyarrow.parquet
         from pyarrow import ArrowException

@@ -50,6 +50,9 @@ def wilson(successes: float, n: int, *, level: float = LEVEL) -> Interval:
     Args:
         successes: may be fractional, where a tie counts half.
         n: number of independent trials, at least 1.
+
+    Raises:
+        ValueError: no trial, or more successes than trials.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes in [0, n] and n >= 1 are needed, not {successes} of {n}")
@@ -88,7 +91,11 @@ def bootstrap_mean(values_P, *, seed: int = 0, resamples: int = RESAMPLES, level
 
 
 def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
-    """Percentile bootstrap of mean(ours - theirs), both measured on the same prompts, shape (P,) each."""
+    """Percentile bootstrap of mean(ours - theirs), both measured on the same prompts, shape (P,) each.
+
+    Raises:
+        ValueError: the two differ in length.
+    """
     ours_P, theirs_P = _vector(ours_P), _vector(theirs_P)
     if ours_P.shape != theirs_P.shape:
         raise ValueError(f"pairs are needed, not {len(ours_P)} and {len(theirs_P)} values")
@@ -96,7 +103,11 @@ def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAM
 
 
 def bootstrap_ratio(sums_P, counts_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
-    """Percentile bootstrap of sum(sums) / sum(counts) over rows: a loss per token, say. Both of shape (P,)."""
+    """Percentile bootstrap of sum(sums) / sum(counts) over rows: a loss per token, say. Both of shape (P,).
+
+    Raises:
+        ValueError: the two differ in length.
+    """
     sums_P, counts_P = _vector(sums_P), _vector(counts_P)
     if sums_P.shape != counts_P.shape:
         raise ValueError(f"pairs are needed, not {len(sums_P)} and {len(counts_P)} values")

@@ -120,6 +120,9 @@ def stream(source: str | Path | Iterable[str | Path] | Origin, kind: str, ledger
     """The records of `read`, or of one origin, one at a time; the ledger is complete once the last one was taken.
 
     Only formats that join rows (HelpSteer, messages of trees) and .json files hold a file in memory.
+
+    Raises:
+        Refused: as `read` does.
     """
     how = how or Reading()
     if kind not in formats.FORMATS:

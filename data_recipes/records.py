@@ -226,7 +226,7 @@ def check_order(messages: tuple[Message, ...]) -> None:
 
 
 def check_prompt(messages: tuple[Message, ...]) -> None:
-    """`check_order`, and the last message is one that waits for an answer."""
+    """`check_order`, and the last message is one that waits for an answer. Raises BadRow otherwise."""
     check_order(messages)
     if messages[-1].role == "assistant":
         raise BadRow("bad-order", "the prompt ends with the assistant's message, so nothing waits for an answer")

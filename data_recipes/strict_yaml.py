@@ -30,6 +30,9 @@ def read_file(path: Path | str) -> tuple[dict[str, Any], Lines]:
 
     Returns:
         The mapping, and the line (from 1) of each key path.
+
+    Raises:
+        Refused: it cannot be read, is no YAML, or no mapping.
     """
     path = Path(path)
     try:
@@ -45,7 +48,7 @@ def read_file(path: Path | str) -> tuple[dict[str, Any], Lines]:
 
 
 def parse(text: str, where: str) -> tuple[Any, Lines]:
-    """Parses one YAML document. `where` is the file's name for errors."""
+    """Parses one YAML document. `where` is the file's name for errors. Raises Refused with the line of the fault."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

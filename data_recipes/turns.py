@@ -85,7 +85,11 @@ def is_transcript(value: Any) -> bool:
 
 
 def from_transcript(name: str, value: Any) -> Turns:
-    """An hh-rlhf transcript, "\\n\\nHuman: ...\\n\\nAssistant: ...", one message a speaker's turn, spaces trimmed."""
+    """An hh-rlhf transcript, "\\n\\nHuman: ...\\n\\nAssistant: ...", one message a speaker's turn, spaces trimmed.
+
+    Raises:
+        BadRow: it does not begin with Human:, or a turn is empty.
+    """
     text = check_text(name, value).strip()
     if not is_transcript(text):
         raise BadRow("wrong-format", f"{name} must begin with 'Human:', as hh-rlhf transcripts do")

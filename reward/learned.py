@@ -43,7 +43,11 @@ class RewardModel:
         return score(self.model, rows, pad_id=self.renderer.pad_id, batch_size=self.batch_size, names=names)
 
     def refuse_long(self, rows: list[list[int]], config) -> None:
-        """A row beyond the model's context would be scored by positions that nothing has trained, or end in an index error."""
+        """A row beyond the model's context would be scored by positions that nothing has trained, or end in an index error.
+
+        Raises:
+            Refused: a row is; the longest is named.
+        """
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         if not context or not any(len(row) > context for row in rows):
             return
@@ -59,7 +63,11 @@ class RewardModel:
     def row(
         self, prompt: Messages, said: str | Messages, stopped: bool = True, tools: list | None = None
     ) -> list[int]:
-        """Token ids of prompt and completion; one cut at the limit has no stop token, and is scored at its end."""
+        """Token ids of prompt and completion; one cut at the limit has no stop token, and is scored at its end.
+
+        Raises:
+            Refused: the model's own template does not take them.
+        """
         said = [{"role": "assistant", "content": said}] if isinstance(said, str) else said
         try:
             if not _speaks(said[-1]):

@@ -28,6 +28,9 @@ def report_card(chosen_B: list[float], rejected_B: list[float], lengths: list[tu
     Args:
         chosen_B, rejected_B: scores of both sides, shape (B,) each.
         lengths: (chosen, rejected) lengths of each pair in one unit; characters say the same for every tokenizer.
+
+    Raises:
+        Refused: nothing to measure, or numbers that do not match.
     """
     if not chosen_B or not len(chosen_B) == len(rejected_B) == len(lengths):
         raise Refused(

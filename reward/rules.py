@@ -32,7 +32,11 @@ def makes_rule(factory: Callable[..., RuleFunction]) -> Callable[..., RuleFuncti
 
 @makes_rule
 def length_band(low: int = 1, high: int = 100, unit: str = "words") -> RuleFunction:
-    """1 within [low, high] words or characters; outside it falls in proportion, and is 0 at nothing or twice `high`."""
+    """1 within [low, high] words or characters; outside it falls in proportion, and is 0 at nothing or twice `high`.
+
+    Raises:
+        Refused: bounds that are none.
+    """
     if unit not in ("words", "characters") or not 0 < low <= high:
         raise Refused(
             f"a length band of {low} to {high} {unit}",
@@ -55,7 +59,11 @@ def _in_band(length: int, low: int, high: int) -> float:
 
 @makes_rule
 def format_matches(pattern: str, whole: bool = True) -> RuleFunction:
-    """Format: 1 where the pattern fits the whole text (with whole=False: is found in it); `.` takes newlines."""
+    """Format: 1 where the pattern fits the whole text (with whole=False: is found in it); `.` takes newlines.
+
+    Raises:
+        Refused: a pattern that is none.
+    """
     try:
         compiled = re.compile(pattern, re.DOTALL)
     except re.error as error:
@@ -70,7 +78,7 @@ def format_matches(pattern: str, whole: bool = True) -> RuleFunction:
 
 @makes_rule
 def forbidden_words(words: list[str], ignore_case: bool = True) -> RuleFunction:
-    """0 where any of the words (or phrases) stands in the text as a word, 1 elsewhere."""
+    """0 where any of the words (or phrases) stands in the text as a word, 1 elsewhere. Raises Refused without a list."""
     if not words or isinstance(words, str):
         raise Refused(
             "no list of words is given", where="reward.rules:forbidden_words", expected="words=['this', 'that']"
@@ -86,7 +94,11 @@ def forbidden_words(words: list[str], ignore_case: bool = True) -> RuleFunction:
 
 
 def exact_answer(prompts, completions, *, answer: list | None = None, **columns) -> list[float]:
-    """1 where the completion is the row's `answer`, but for case, spaces and a full stop at the end."""
+    """1 where the completion is the row's `answer`, but for case, spaces and a full stop at the end.
+
+    Raises:
+        Refused: the rows have no such column.
+    """
     if answer is None:
         raise Refused(
             "the rows have no column 'answer'", where="reward.rules:exact_answer", expected="an answer in each row"
@@ -100,7 +112,11 @@ def _plain(text: str) -> str:
 
 
 def stop(prompts, completions, *, stopped: list | None = None, **columns) -> list[float]:
-    """1 where the completion ended by itself, 0 where it ran into the limit; `stopped` is given by who generated it."""
+    """1 where the completion ended by itself, 0 where it ran into the limit; `stopped` is given by who generated it.
+
+    Raises:
+        Refused: nobody says which.
+    """
     if stopped is None:
         raise Refused(
             "nothing says which completions stopped", where="reward.rules:stop", expected="the column 'stopped'"

@@ -76,7 +76,8 @@ def load(
 
 def parse_set(text: str) -> tuple[str, Any]:
     """Splits `a.b=value`; the value is read as YAML, so numbers, lists and {maps} work. A lone mark is itself (`|`, `,`), and
-    so is a text of which YAML would take a part only: nobody comments a flag (`Refer to ticket #12`)."""
+    so is a text of which YAML would take a part only: nobody comments a flag (`Refer to ticket #12`).
+    Raises Refused where it is no `key=value`."""
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):

@@ -48,7 +48,11 @@ def parse(texts: tuple[str, ...], *, base: bool = False, base_at: str | None = N
 
 
 def parse_one(text: str) -> Arm:
-    """One arm; a folder whose name holds a comma or an equals sign is that folder."""
+    """One arm; a folder whose name holds a comma or an equals sign is that folder.
+
+    Raises:
+        Refused: it names no model, or a run that is not completed or was altered.
+    """
     if Path(text).is_dir():
         return Arm(tidy(text), (finished(resolve(text)),))
     name, equals, rest = text.partition("=")

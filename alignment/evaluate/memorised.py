@@ -136,7 +136,11 @@ def _arm(question: Any, arm: Arm, span: Span, ui: Any) -> dict:
 
 
 def training_and_held_out(source: Any, question: Any) -> tuple[list, list]:
-    """The rows a run was trained on and those it held out; with a file named, its rows are those that were trained on."""
+    """The rows a run was trained on and those it held out; with a file named, its rows are those that were trained on.
+
+    Raises:
+        Refused: the run does not say which they were, or they are gone.
+    """
     from alignment.evaluate.samples import training_rows
 
     own = source.kind == "run" and source.manifest["stage"] == "sft"

@@ -32,7 +32,11 @@ def report(
     how: dict | None = None,
     ui: Any,
 ) -> dict:
-    """One run's page into its private folder, or the page of several into `output`; returns the paths written."""
+    """One run's page into its private folder, or the page of several into `output`; returns the paths written.
+
+    Raises:
+        Refused: several runs without `output`.
+    """
     if len(runs) == 1 and not results and output is None:
         file = run_report(Run.open(runs[0]), samples=samples, how=how or {})
         ui.say(f"written: {file}")
@@ -47,7 +51,11 @@ def report(
 
 
 def read_result(file: Path) -> dict:
-    """A result.json of `align eval`, with its samples where they lie beside it."""
+    """A result.json of `align eval`, with its samples where they lie beside it.
+
+    Raises:
+        Refused: it is not there, or is no such file.
+    """
     expected = "result.json as align eval --output writes it"
     if not file.is_file():
         raise Refused(f"there is no file '{file}'", where="--result", expected=expected)

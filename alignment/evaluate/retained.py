@@ -47,7 +47,7 @@ def measure(question: Any, compared: list[Arm], ui: Any) -> dict:
 
 
 def line_up(compared: list[Arm], base_at: str | None) -> list[Arm]:
-    """What each run was tuned from, before the runs; each model once."""
+    """What each run was tuned from, before the runs; each model once. Raises Refused where two are called the same."""
     found: dict[str, Arm] = {}
     given = {_place(arm.members[0]) for arm in compared}
     for arm in compared:

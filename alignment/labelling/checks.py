@@ -59,6 +59,9 @@ def check_start(trainer, rows: int) -> None:
     """Step 0: rows padded together give what each gives alone, and the loss is finite.
 
     It has no other bound: a new head is drawn, and on a wide decoder's hidden states that is nats above ln(classes).
+
+    Raises:
+        Failed: one of the two does not hold.
     """
     from alignment.invariants import first_batch
     from alignment.labelling.trainer import padded_equals_alone

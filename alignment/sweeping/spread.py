@@ -39,6 +39,9 @@ def spread(values_N: Sequence[float], *, level: float = LEVEL) -> Spread:
 
     Args:
         values_N: one finite number a seed, shape (N,), N at least 1.
+
+    Raises:
+        ValueError: no value, or one that is not finite.
     """
     n = len(values_N)
     if not n or not all(map(math.isfinite, values_N)):

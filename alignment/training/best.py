@@ -148,7 +148,11 @@ class BestCallback(TrainerCallback):
                     shutil.rmtree(path)
 
     def finish(self, say: Callable[[str], None]) -> dict:
-        """Gives the model the weights that become the result; returns what the manifest says of them."""
+        """Gives the model the weights that become the result; returns what the manifest says of them.
+
+        Raises:
+            Failed: none was ever finite.
+        """
         standing, name = self.standing, self.watch.figure.name
         if standing.best is None and (self.watch.keep == "best" or self.watch.patience):
             raise Failed(f"no evaluation gave a finite {name}", where="training.keep", expected="one at least")

@@ -40,7 +40,11 @@ def squared(values_K: Sequence[float]) -> np.ndarray:
 
 
 def counts(values_UA: np.ndarray, values_K: Sequence[float]) -> np.ndarray:
-    """How often each value was given to each item, shape (U, K), from ratings of shape (U, A) with NaN where there is none."""
+    """How often each value was given to each item, shape (U, K), from ratings of shape (U, A) with NaN where there is none.
+
+    Raises:
+        ValueError: a rating is none of `values_K`.
+    """
     counts_UK = (np.asarray(values_UA, dtype=np.float64)[:, :, None] == np.asarray(values_K)[None, None, :]).sum(axis=1)
     if counts_UK.sum() != np.isfinite(values_UA).sum():
         raise ValueError("a rating is none of the values that were named")

@@ -102,6 +102,9 @@ def fit(battles: Battles, weights_RV: np.ndarray, *, by_length: bool = False, ri
         ridge: ridge / 2 * |b|^2 and LENGTH_RIDGE / 2 * beta^2 are taken off L; 0 is the plain maximum, which exists only
             where `finite` says so.
         start: a fit of the same votes to begin with; it saves half of the steps.
+
+    Raises:
+        Failed: without a ridge, where the votes have no finite maximum.
     """
     if not ridge and not finite(battles):
         raise Failed("without a ridge these votes have no finite ratings", expected="ways of wins or ties between all runs")

@@ -108,7 +108,11 @@ def meta_of(path: Path) -> Path:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What `align generate` wrote beside its answers; nothing where there is no such file."""
+    """What `align generate` wrote beside its answers; nothing where there is no such file.
+
+    Raises:
+        Refused: it is another file.
+    """
     meta = meta_of(path)
     if not meta.is_file():
         return {}

@@ -70,7 +70,11 @@ def add(db: sqlite3.Connection, name: str, role: str, *, asked: bool = True) -> 
 
 
 def new_token(db: sqlite3.Connection, name: str, now: float, *, ends_old: bool) -> str:
-    """A new link's secret. ends_old: earlier links and all sessions of the person end; else the newest 50 links work on."""
+    """A new link's secret. ends_old: earlier links and all sessions of the person end; else the newest 50 links work on.
+
+    Raises:
+        Refused: the person takes no part any more.
+    """
     person = by_name(db, name)
     if not person.active:
         raise Refused(f"{name} takes no part any more", where=name, do=f"Ask again with: align collect invite FILE {name}")

@@ -28,7 +28,7 @@ def task(db: sqlite3.Connection, assignment: int) -> Task:
 
 
 def guidelines(db: sqlite3.Connection, version: int | None) -> Guidelines:
-    """One version of the guidelines; None: the newest."""
+    """One version of the guidelines; None: the newest. Raises Refused where there is no such version."""
     order = "ORDER BY version DESC LIMIT 1" if version is None else "AND version = :version"
     row = db.execute(f"SELECT version, text FROM guideline WHERE 1 {order}", {"version": version}).fetchone()
     if row is None:

@@ -211,7 +211,11 @@ def _kind_and_seed(db: sqlite3.Connection, item: int) -> sqlite3.Row | None:
 
 
 def settle(db: sqlite3.Connection, who: Annotator, item: int, now: float, seconds: float) -> int:
-    """An assignment that settles an item; the one that is open already, if there is one."""
+    """An assignment that settles an item; the one that is open already, if there is one.
+
+    Raises:
+        Refused: somebody who is no lead, an item that is not there, or one that is settled.
+    """
     if who.role != "lead" or not who.active:
         raise Refused("only a lead settles items", where=who.name)
     row = _kind_and_seed(db, item)

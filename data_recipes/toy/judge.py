@@ -67,7 +67,11 @@ def verdict(answer: str, code: str, subject: str, amount: int, unit: str) -> Ver
 
 
 def verdicts(completions: list, **columns) -> list[Verdict]:
-    """One verdict a completion; completions are texts or message lists, columns are lists of the same length."""
+    """One verdict a completion; completions are texts or message lists, columns are lists of the same length.
+
+    Raises:
+        Refused: a column of the facts is missing.
+    """
     missing = [name for name in COLUMNS if columns.get(name) is None]
     if missing:
         raise Refused(

@@ -14,7 +14,11 @@ from data_recipes.errors import Refused
 
 
 def numbered(build: Build, rows: Rows, per: str) -> tuple[np.ndarray, list[str]]:
-    """The group of each row, int (N,), and the groups' names; prompts have none."""
+    """The group of each row, int (N,), and the groups' names; prompts have none.
+
+    Raises:
+        Refused: a column that no row has.
+    """
     if per == "source":
         return build.source_of(rows.table["row"]), list(build.weights)
     found = [value for _, value in build.each(f"{__name__}:value", {"per": per}, rows)]

@@ -67,7 +67,11 @@ def plan(host: str, port: int, *, behind_proxy: bool = False, tls: bool = False,
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address. A name counts as what it resolves to; all of it must be loopback."""
+    """Whether only this machine can reach an address. A name counts as what it resolves to; all of it must be loopback.
+
+    Raises:
+        Refused: a name that resolves to nothing.
+    """
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError as error:
