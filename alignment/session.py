@@ -247,9 +247,9 @@ def steps_per_epoch(session: Session, rows: int) -> int:
     return math.ceil(rows / session.config.training.batch_size)
 
 
-def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Plan) -> dict:
-    """What `--dry-run` says; nothing was written."""
-    job, steps = session.job, total_steps(session, train.an_epoch)
+def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Plan, *, steps: int | None = None) -> dict:
+    """What `--dry-run` says; nothing was written. steps: of a stage that counts its own."""
+    job, steps = session.job, steps or total_steps(session, train.an_epoch)
     parents = ", ".join(f"{parent['path']} ({parent['stage']})" for parent in job.parents) or "none"
     job.ui.say(yaml.safe_dump(as_it_ran(session), sort_keys=False, allow_unicode=True))
     packed = session.config.trainer.get("packing") and not session.config.training.max_steps

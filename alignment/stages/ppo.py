@@ -58,7 +58,7 @@ def _tune(job: Job, rewards: list, gold, tools: list) -> dict:
     settle(session, plan, len(train), len(held_out))
     if job.dry_run:
         steps = total_steps(session, len(train))
-        return {**desk.dry_summary(session, train, held_out, plan), "steps": steps, "roles": found.as_dict(plan)}
+        return {**desk.dry_summary(session, train, held_out, plan, steps=steps), "roles": found.as_dict(plan)}
     job.run.manifest.setdefault("roles", found.as_dict(plan))
     parts = prompts[: len(train)], prompts[len(train) :]
     trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, parts, rewards, gold, reader, tools))

@@ -10,7 +10,7 @@ from alignment.ppo.checkpoint import HEAD_FILE
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl
 from tests import tiny
-from tests.alignment.chains import metrics, run_stage, weights
+from tests.alignment.chains import StoppingUi, metrics, run_stage, weights
 from tests.alignment.ppo import rules_of_tests
 
 RULES = "tests.alignment.ppo.rules_of_tests:"
@@ -279,8 +279,11 @@ def test_a_dry_run_says_steps_and_writes_nothing(chain, tmp_path):
     from alignment import ppo_policy
 
     settings = {"ppo.rollout_size": 8, "training.batch_size": 4, "ppo.max_new_tokens": 8, "data.max_length": 200}
+    ui, shown = StoppingUi(), {}
+    ui.table = lambda title, rows, *header: shown.update({title: rows})
     said = ppo_policy(model=chain["sft_run"], data=chain["ppo"], reward=str(chain["reward_run"]), output=tmp_path / "run",
-                      dry_run=True, settings=settings)
+                      dry_run=True, settings=settings, ui=ui)
+    assert ("steps", 12) in shown["dry run: nothing was written"]
     assert said["steps"] == 12 and not (tmp_path / "run").exists()  # 3 rollouts of 8 answers, 4 steps each
 
 
