@@ -9,12 +9,13 @@ import numpy as np
 
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
-from data_recipes.intervals import mean_or_share
+from data_recipes.intervals import Interval, bootstrap_ratio, mean_or_share, wilson
 from reward.metrics import outcomes
 from reward.report_card import report_card, score_pairs
 
 from alignment.evaluate.arms import Arm
-from alignment.evaluate.compare import spread
+from alignment.evaluate.compare import prompt_numbers, spread
+from alignment.evaluate.evidence import prompt_key
 
 
 def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -> dict:
@@ -35,12 +36,15 @@ def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -
         "name": arm.name,
         "members": [member.text for member in arm.members],
         "cards": cards,
-        **summary(cards, wins),
+        **summary(cards, wins, outcomes(*zip(*lengths, strict=True))[0], prompt_numbers([prompt_key(p.prompt) for p in pairs])),
     }
 
 
-def summary(cards: list[dict], wins_MB: list) -> dict:
-    """Over the members: accuracy, and the means of what has no interval. One member's accuracy is its card's."""
+def summary(cards: list[dict], wins_MB: list, longer_B: np.ndarray, prompts_B: np.ndarray | None) -> dict:
+    """Over the members: accuracy, and the means of what has no interval. One member's accuracy is its card's.
+
+    prompts_B: the number of each pair's prompt, where several pairs have the same one: intervals are then over prompts.
+    """
     accuracy = {
         "value": cards[0]["accuracy"]["accuracy"],
         **{key: cards[0]["accuracy"][key] for key in ("low", "high", "n")},
@@ -48,13 +52,24 @@ def summary(cards: list[dict], wins_MB: list) -> dict:
     if len(cards) > 1:
         accuracy = mean_or_share(np.mean(wins_MB, axis=0)).as_dict()
     longer = cards[0]["longer_wins"]
+    longer = {"value": longer["accuracy"], **{key: longer[key] for key in ("low", "high", "n")}}
+    if prompts_B is not None:
+        accuracy, longer = (over_prompts(wins, prompts_B).as_dict() for wins in (np.mean(wins_MB, axis=0), longer_B))
     return {
         "accuracy": accuracy,
         "spread": spread([card["accuracy"]["accuracy"] for card in cards]),
-        "longer_wins": {"value": longer["accuracy"], **{key: longer[key] for key in ("low", "high", "n")}},
+        "longer_wins": longer,
         "loss": float(np.mean([card["loss"] for card in cards])),
         "ece": float(np.mean([card["calibration"]["ece"] for card in cards])),
     }
+
+
+def over_prompts(wins_B: np.ndarray, prompts_B: np.ndarray) -> Interval:
+    """The share of pairs that are won, with an interval over prompts: Wilson's where all pairs say the same."""
+    counts_P = np.bincount(prompts_B)
+    if np.ptp(wins_B) == 0:
+        return wilson(float(wins_B[0]) * len(counts_P), len(counts_P))
+    return bootstrap_ratio(np.bincount(prompts_B, weights=wins_B), counts_P)
 
 
 def score_member(loaded: Any, pairs: list, *, batch_size: int) -> tuple[list, list]:

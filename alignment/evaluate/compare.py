@@ -36,6 +36,12 @@ class Answers:
         return pooled(by_prompt(values_MPS), self.prompts)
 
 
+def prompt_numbers(keys: list[str]) -> np.ndarray | None:
+    """The number of each row's prompt, by its key; None where no two rows have the same."""
+    found, numbers = np.unique(keys, return_inverse=True)
+    return numbers if len(found) < len(keys) else None
+
+
 def pooled(values_P: np.ndarray, prompts_P: np.ndarray | None) -> np.ndarray:
     """The mean of each prompt's rows: two rows of one prompt are no independent evidence, and count as one."""
     return values_P if prompts_P is None else np.bincount(prompts_P, weights=values_P) / np.bincount(prompts_P)

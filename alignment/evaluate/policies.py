@@ -10,7 +10,7 @@ import numpy as np
 
 from alignment.decoding import Decoding, row_seed
 from alignment.evaluate.arms import Arm
-from alignment.evaluate.compare import Answers
+from alignment.evaluate.compare import Answers, prompt_numbers
 from alignment.evaluate.evidence import prompt_key
 from alignment.sources import Source
 
@@ -70,10 +70,9 @@ def as_answers(members: list[list[list[Any]]], records: Sequence[Any]) -> Answer
     def array(of: Callable[[Any], float]) -> np.ndarray:
         return np.array([[[of(done) for done in row] for row in member] for member in members], dtype=np.float64)
 
-    numbers = np.unique([prompt_key(record.messages) for record in records], return_inverse=True)[1]
     return Answers(
         array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped),
-        prompts=numbers if len(set(numbers.tolist())) < len(numbers) else None,
+        prompts=prompt_numbers([prompt_key(record.messages) for record in records]),
     )
 
 

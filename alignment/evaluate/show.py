@@ -169,7 +169,7 @@ def cards_table(result: dict) -> Table:
             percent(arm["longer_wins"]),
             f"{arm['loss']:.3f}",
             f"{arm['ece']:.3f}",
-            f"{arm['accuracy']['n']:,}",
+            f"{arm['cards'][0]['pairs']:,}",
             seeds(arm["spread"], 3),
         )
         for arm in result["arms"]
@@ -245,6 +245,8 @@ def notes(result: dict) -> list[str]:
             for found in (*arm["answers"]["rewards"].values(), *arm["answers"].get("judges", {}).values())
         ):
             said.append("? one side is the longer on nearly all prompts: the rate at equal length is an extrapolation.")
+    if result["task"] == "rewards" and (prompts := result["arms"][0]["accuracy"]["n"]) < result["data"]["rows"]:
+        said.append(f"The {result['data']['rows']:,} pairs have {prompts:,} prompts, and intervals above are over prompts.")
     seen = [f"{name} {seen_rows(found)}" for name, found in result["overlap"].items()]
     said += [judge_note(judge) for judge in result.get("judges", [])]
     return [*said, *([f"Rows whose prompt was trained on: {'; '.join(seen)}."] if seen else []), *fit.notes(result)]

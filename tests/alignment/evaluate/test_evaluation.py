@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from alignment.cli import run as align
 from alignment.decoding import Decoding
+from alignment.evaluate.cards import over_prompts
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.show import notes, print_result, short_names
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl
+from data_recipes.intervals import wilson
 from tests import tiny
 
 SHORT = Decoding(max_new_tokens=6)
@@ -97,6 +100,18 @@ def test_pairs_of_one_prompt_are_no_more_evidence_than_one_row(world, ui, tmp_pa
     found = result["arms"][1]["answers"]
     assert found["answers"] == 6 and found["length_characters"]["n"] == found["rewards"][BAND]["win_rate"]["n"] == 2
     assert "The 6 rows have 2 prompts: rows of one prompt are averaged, and count as one." in notes(result)
+    result = evaluate(Question((world.run("reward"),), (str(file),)), ui)
+    arm = result["arms"][0]
+    assert arm["accuracy"]["n"] == arm["longer_wins"]["n"] == 2
+    assert arm["accuracy"]["value"] == arm["cards"][0]["accuracy"]["accuracy"]
+    assert "The 6 pairs have 2 prompts, and intervals above are over prompts." in notes(result)
+
+
+def test_an_interval_over_prompts_by_hand():
+    """Nine pairs of one prompt are won and one of another is lost: 90 % of the pairs, and next to nothing is known."""
+    found = over_prompts(np.array([1.0] * 9 + [0.0]), np.array([0] * 9 + [1]))
+    assert (found.value, found.low, found.high, found.n) == (0.9, 0.0, 1.0, 2)
+    assert over_prompts(np.ones(6), np.array([0, 0, 0, 1, 1, 1])) == wilson(2, 2)
 
 
 def test_trained_prompts_are_counted(world, ui):
