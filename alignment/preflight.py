@@ -67,7 +67,7 @@ def check_extras(config: StageConfig) -> None:
             raise Refused(
                 f"{package} is not installed",
                 where=config.origin(key) or key,
-                do=f"Install it with: pip install 'align[{extra}]'",
+                do=f"In this project's folder: pip install -e '.[{extra}]' -c constraints.txt",
             )
 
 

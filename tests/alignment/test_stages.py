@@ -403,7 +403,7 @@ def test_a_run_of_one_step_trains_at_its_rate(tmp_path):
 
 
 @pytest.mark.parametrize(("key", "value", "named"), [
-    ("report_to", "wandb", "align[trackers]"), ("model__quantisation", "4bit", "align[quantisation]"),
+    ("report_to", "wandb", "'.[trackers]'"), ("model__quantisation", "4bit", "'.[quantisation]'"),
     ("hardware__device", "cuda", "no cuda device"),
 ])
 def test_what_is_not_installed_or_not_there_is_refused_by_name(tmp_path, key, value, named):
