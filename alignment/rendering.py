@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,23 +34,25 @@ def renderer_options(source: Source, config: Any) -> dict:
     given = {name: getattr(data, name, None) for name in own if config.given(f"data.{name}")}
     if data.tools:
         given["tools"] = read_tools(data.tools)
+    elif config.given("data.tools"):
+        given["tools"] = None
     limits = {name: getattr(data, name) for name in LIMITS if hasattr(data, name)}
     return {**inherited, **given, **limits}
 
 
-def within_context(options: dict, base: Any, warn: Callable[[str], None]) -> dict:
+def within_context(options: dict, base: Any, warn: Callable[[str], None], *, taken: int = 0) -> dict:
     """The options with rows no longer than the model has positions, and a warning where more was asked for.
 
     Behind the last of learned positions a model such as GPT-2 ends with an index error in the midst of training. Rotary ones
     have no end, and a config may scale them: such rows stay.
 
     Args:
-        base: the base's transformers config.
+        base: the base's transformers config. taken: positions in front of each row that a prompt or a prefix takes.
     """
     text = base.get_text_config(decoder=True)
-    context = getattr(text, "max_position_embeddings", None)
+    context = (getattr(text, "max_position_embeddings", None) or math.inf) - taken
     names = LIMITS if base.is_encoder_decoder else LIMITS[:1]
-    beyond = [name for name in names if context and (options.get(name) or 0) > context]
+    beyond = [name for name in names if (options.get(name) or 0) > context]
     if not beyond:
         return options
     asked = " and ".join(f"data.{name} {options[name]:,}" for name in beyond)

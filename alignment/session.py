@@ -117,7 +117,8 @@ def open_session(job: Job, *, task: Task | None) -> Session:
     check_template(job.source, session.preparation, adding=bool(model.add_tokens))
     if not (task and task.has_labels):  # a classifier reads plain text
         check_keys(job.config, encoder_decoder=session.preparation.encoder_decoder)
-        options = within_context(renderer_options(job.source, job.config), load_base_config(session), job.ui.warn)
+        options, base = renderer_options(job.source, job.config), load_base_config(session)
+        options = within_context(options, base, job.ui.warn, taken=taken_positions(session))
         session.renderer = make_renderer(session.tokenizer, session.preparation, options)
         session.tokenizer.chat_template = session.renderer.template_to_save
     if job.source.is_adapter:
@@ -182,6 +183,14 @@ def pin_base(session: Session) -> None:
             expected=f"{recorded.get('hash') or recorded.get('revision')}",
             do="Restore it, or start anew with --restart (the old run is kept beside).",
         )
+
+
+def taken_positions(session: Session) -> int:
+    """Positions of the model that virtual tokens, the parent's or fresh ones, take in front of each row."""
+    source, section = session.job.source, session.config.adapter
+    if source.is_adapter and section.on_parent == "continue":
+        return source.adapter_config().get("num_virtual_tokens") or 0
+    return section.virtual_tokens if "virtual_tokens" in adapters.kind(section.kind).keys else 0
 
 
 def load_base_config(session: Session):
@@ -328,6 +337,8 @@ def as_it_ran(session: Session) -> dict:
     made, config = session.config.resolved(), session.config
     options = session.renderer.options if session.renderer else {}
     made["data"].update({key: options[key] for key in INHERITED if key in options and key in made["data"]})
+    if options.get("tools") and not made["data"]["tools"]:
+        del made["data"]["tools"]  # the parent's, of which there is no file: named as null they would be left out
     if session.parent_adapter:
         own = set(adapters.kind(session.kind).keys)
         if config.given("adapter.dropout") or config.stage in WITHOUT_DROPOUT:

@@ -263,6 +263,8 @@ def add_named(tokenizer, names: list[str], notes: list[str]) -> int:
     from transformers import AddedToken
 
     new = [name for name in names if name not in tokenizer.get_vocab()]
+    if there := [name for name in names if name not in new]:
+        notes.append(f"tokens of the vocabulary already, and not added: {', '.join(there)}")
     if new:
         tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in new], special_tokens=True)
         notes.append(f"{len(new)} token(s) added ({', '.join(new)}): each is a new row of the input embedding, and of the "

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from data_recipes.labels import Example, Problem
 from data_recipes.show import CONTROL
 
-from alignment.adapters import kind
 from alignment.data import Rendered, render_part
 from alignment.labelling.encoding import Encoder, example_row, longest_text, scale_of
 
@@ -31,7 +30,7 @@ class Encoded:
 
 def encode(session, problem: Problem) -> Encoded:
     """Encodes training and held-out rows, prints the counts and the first row, and stops where rows are lost."""
-    from alignment.session import load_base_config
+    from alignment.session import load_base_config, taken_positions
 
     job, rows = session.job, session.job.rows
     asked = session.config.data.max_length
@@ -49,13 +48,6 @@ def encode(session, problem: Problem) -> Encoded:
     made = Encoded(problem, encoder, train, held_out, _kept(rows.train, train), _kept(rows.validation, held_out), scale)
     show(job, made)
     return made
-
-
-def taken_positions(session) -> int:
-    """Positions of the model that the adapter takes in front of each text."""
-    if session.parent_adapter:
-        return session.job.source.adapter_config().get("num_virtual_tokens") or 0
-    return session.choice.virtual_tokens if "virtual_tokens" in kind(session.choice.kind).keys else 0
 
 
 def _kept(examples: list[Example], part: Rendered) -> list[Example]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,12 +11,14 @@ import yaml
 from alignment import dpo, sft
 from alignment.config import load
 from alignment.models import load_tokenizer
-from alignment.rendering import check_template, within_context
+from alignment.rendering import check_template, renderer_options, within_context
+from alignment.session import as_it_ran
 from alignment.sources import resolve
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
 from tests import tiny
 from tests.alignment.chains import StoppingUi, run_stage, weights, world
+from tests.alignment.test_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,26 @@ def test_rows_are_cut_at_the_last_learned_position(tmp_path):
     made = run_stage("sft", files, files["base"], tmp_path / "run", data__max_length=400, training__max_steps=1, ui=ui)
     assert made["counts"]["train_truncated"] == 4 and made["counts"]["train_tokens"] == 4 * 256
     assert any("data.max_length 400: the model has 256 positions" in warning for warning in ui.warnings)
+
+
+def test_virtual_tokens_take_positions_too(tmp_path):
+    files = world(tmp_path, rows=4, model=tiny.gpt2())
+    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello. " * 60}]}
+    write_jsonl(files["sft"], [row] * 4)
+    settings = {**SHORT, "data.max_length": 256, "adapter.kind": "prompt", "adapter.virtual_tokens": 6}
+    made = sft(model=files["base"], data=files["sft"], output=tmp_path / "run", settings=settings, ui=StoppingUi())
+    assert made["counts"]["train_tokens"] == 4 * 250
+
+
+def test_a_child_can_do_without_its_parents_tools(tmp_path):
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    run = make_run(tmp_path / "sft")
+    run.write(template={"options": {"tools": tools, "system": "Be kind."}})
+    for sets, kept in (([], tools), (["data.tools=null"], None)):
+        options = renderer_options(resolve(run.path), load("sft", sets=sets))
+        assert options["tools"] == kept and options["system"] == "Be kind."
+    session = SimpleNamespace(config=load("sft"), renderer=SimpleNamespace(options={"tools": tools}), parent_adapter=None)
+    assert "tools" not in as_it_ran(session)["data"]  # null would leave them out
 
 
 def test_rotary_positions_have_no_end():
