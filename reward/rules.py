@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from data_recipes.errors import Refused
 from data_recipes.style import load_guide
+from reward.scorers import row_name
 
 RuleFunction = Callable[..., list[float]]
 
@@ -93,15 +94,20 @@ def forbidden_words(words: list[str], ignore_case: bool = True) -> RuleFunction:
     return rule
 
 
-def exact_answer(prompts, completions, *, answer: list | None = None, **columns) -> list[float]:
+def exact_answer(prompts, completions, *, answer: list | None = None, where: list | None = None, **columns) -> list[float]:
     """1 where the completion is the row's `answer`, but for case, spaces and a full stop at the end.
 
     Raises:
-        Refused: the rows have no such column.
+        Refused: the rows have no such column, or one of them has none in it.
     """
     if answer is None:
         raise Refused(
             "the rows have no column 'answer'", where="reward.rules:exact_answer", expected="an answer in each row"
+        )
+    if None in answer:  # a column that other rows have: every answer to this one would be wrong
+        row = row_name(answer.index(None), completions[answer.index(None)], where)
+        raise Refused(
+            "the row has no 'answer'", where=f"reward.rules:exact_answer, {row}", expected="an answer in each row"
         )
     pairs = zip(completions, answer, strict=True)
     return [float(_plain(text_of(completion)) == _plain(str(wanted))) for completion, wanted in pairs]

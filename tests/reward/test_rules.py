@@ -52,6 +52,8 @@ def test_exact_answer():
     assert call(rules.exact_answer, " The  Answer. ", "other", "7", answer=["the answer", "x", 7]) == [1, 0, 1]
     with pytest.raises(Refused, match="answer"):
         call(rules.exact_answer, "x")
+    with pytest.raises(Refused, match="rows.jsonl:7"):
+        call(rules.exact_answer, "x", "none", answer=["x", None], where=["rows.jsonl:3", "rows.jsonl:7"])
 
 
 def test_stop():
