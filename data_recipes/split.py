@@ -5,7 +5,7 @@ Which side a prompt is on depends on its text and the seed alone, so rows that a
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from data_recipes import files
@@ -70,11 +70,13 @@ def stratified(records: Sequence[Record], strata: Sequence[str], share: float, s
         raise ValueError(f"the share must be at least 0 and below 1, not {share}")
     keys = [prompt_key(record) for record in records]
     first = dict(zip(reversed(keys), reversed(strata), strict=True))  # of several rows with a text the first one's
+    drawn: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for key, stratum in first.items():
+        drawn[stratum].append((files.sha256_text(f"{seed}:{key}"), key))
     held: set[str] = set()
-    for stratum in sorted(set(first.values())):
-        inside = sorted((files.sha256_text(f"{seed}:{key}"), key) for key in first if first[key] == stratum)
+    for inside in drawn.values():
         count = min(max(1, round(share * len(inside))), len(inside) - 1) if share else 0
-        held.update(key for _, key in inside[:count])
+        held.update(key for _, key in sorted(inside)[:count])
     return ([at for at, key in enumerate(keys) if key not in held], [at for at, key in enumerate(keys) if key in held])
 
 

@@ -24,6 +24,7 @@ from alignment.ppo import drawing, numerics
 from alignment.ppo.checkpoint import restore, save_state
 from alignment.ppo.engine import RolloutEngine
 from alignment.ppo.log import StepLog
+from alignment.ppo.longest import LongestFirst
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles, SharedRoles, backbone
 from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, micro_batch
 from alignment.training.label_head import attach_label_head
@@ -109,7 +110,8 @@ class PPOTrainer(RolloutEngine):
         self.micro_step: int | None = None
         self.drawing_note = self._how_to_draw()
         self.steps = StepLog(self._metrics["train"], self.accelerator)
-        self.add_callback(Examinations(self))
+        for callback in (LongestFirst(self), Examinations(self)):
+            self.add_callback(callback)
 
     def _how_to_draw(self) -> str:
         """Settles whether answers are drawn by `drawing.draw`; returns what a user should know of it.
