@@ -12,6 +12,7 @@ from alignment.data import Rendered
 from alignment.hardware import Plan, best_device, make_plan
 from alignment.memory import ModelShape
 from alignment.session import Session, load_base_config
+from alignment.training import processes
 from alignment.training.checkpoints import asked_for
 
 
@@ -34,6 +35,9 @@ def plan_hardware(
     """The hardware plan for this base, adapter and the longest row; printed.
 
     sequences: of the model a row. copies: whole models in memory. shape: where a stage has more in memory than these.
+
+    Raises:
+        Refused: the model does not fit, or the launch file has another precision.
     """
     config, shape = session.config, shape or model_shape(session, copies)
     if session.preparation.encoder_decoder:
@@ -49,6 +53,7 @@ def plan_hardware(
         full=session.full,
     )
     plan = keep_plan(session, plan)
+    processes.agree_on(plan.precision)
     session.job.ui.table("hardware", plan.rows())
     for reason in plan.reasons:
         session.job.ui.say(reason)

@@ -16,6 +16,7 @@ from data_recipes.errors import Refused
 # How long a process waits for the others. NCCL's own ten minutes are over while the first one still hashes, saves or reads
 # back a large model; a process that has died is noticed by the launcher and not by this.
 PATIENCE = timedelta(hours=3)
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's words
 HOW_TO_LAUNCH = "Use configs/accelerate/ddp.yaml (distributed_type MULTI_GPU, and use_cpu: true for CPUs)."
 
 
@@ -60,6 +61,18 @@ def agree(started: int, joined: int) -> None:
             where="accelerate launch",
             expected="the same number",
             do=HOW_TO_LAUNCH,
+        )
+
+
+def agree_on(precision: str) -> None:
+    """Raises Refused where the launch file has another precision than the plan: the Trainer would take that one, unsaid."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", MIXED[precision]):
+        raise Refused(
+            f"the launch file says mixed_precision: {asked}, and this run is planned in {precision}",
+            where="accelerate launch",
+            expected="mixed_precision: 'no'",
+            do="hardware.precision decides; --mixed_precision no overrules the file.",
         )
 
 

@@ -5,6 +5,8 @@ import torch
 
 from alignment.hardware import native_bfloat16
 from alignment.models import load_scorer
+from alignment.training import processes
+from data_recipes.errors import Refused
 from reward.scalar import score
 from tests import tiny
 from tests.alignment.chains import metrics, run_stage, world
@@ -32,6 +34,14 @@ def test_an_adapter_on_a_bf16_base(files, tmp_path, stage):
 def test_full_tuning_in_bf16_keeps_float32_weights(files, tmp_path, stage):
     run = run_stage(stage, files, files["base"], tmp_path / "run", adapter__kind="full", training__learning_rate=1e-4, **BF16)
     assert run["metrics"]["read_back_distance"] < 1e-5 and run["hardware"]["weights"] == "float32"
+
+
+def test_a_launch_file_that_says_another_precision_is_refused(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch` sets it
+    with pytest.raises(Refused, match="mixed_precision: bf16, and this run is planned in float32"):
+        run_stage("sft", files, files["base"], tmp_path / "run", training__max_steps=1)
+    assert not (tmp_path / "run").exists()
+    processes.agree_on("bfloat16")
 
 
 def test_a_head_on_a_bf16_base_is_trained_in_float32(files, tmp_path):
