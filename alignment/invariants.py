@@ -33,9 +33,16 @@ def close(seen: torch.Tensor, expected: torch.Tensor, tolerance: float, what: st
 
 
 def trained_tokens_agree(dataset, train: Rendered) -> int:
-    """The labels in the trainer's data set carry as many trained tokens as the data report says. Raises Failed otherwise."""
-    seen = sum(label != IGNORED for row in dataset["labels"] for label in row)
+    """The trainer's data set carries as many trained tokens as the data report says: labels, or the answers of pairs.
+
+    A reward model is trained on whole rows, prompt and answer. Raises Failed otherwise.
+    """
     reported = train.counts["trained"] + train.counts.get("replay_trained", 0)
+    if "labels" in dataset.column_names:
+        seen = sum(label != IGNORED for row in dataset["labels"] for label in row)
+    else:
+        seen = sum(len(row) for side in ("chosen_ids", "rejected_ids") for row in dataset[side])
+        reported = reported if "prompt_ids" in dataset.column_names else train.counts["tokens"]
     if seen != reported:
         raise Failed(f"step 0: the trainer would train {seen:,} tokens", expected=f"{reported:,}, as reported")
     return seen

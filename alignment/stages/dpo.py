@@ -80,6 +80,7 @@ def _trainer(session, plan, train, held_out):
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
     )
+    invariants.trained_tokens_agree(trainer.train_dataset, train)
     _pin(session, trainer)
     plain = (
         list(section.loss_type) == ["sigmoid"]

@@ -69,6 +69,7 @@ def _trainer(session, plan, train, held_out, margins: bool):
         eval_dataset=held_out.dataset() if len(held_out) else None,
         processing_class=session.tokenizer,
     )
+    invariants.trained_tokens_agree(trainer.train_dataset, train)
     head = float_head(model)
     invariants.head_starts_at_zero(trainer, head, min(len(train), plan.micro_batch, 4), extra=margins or center > 0)
     return trainer

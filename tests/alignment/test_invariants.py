@@ -44,6 +44,14 @@ def test_tokens_that_the_report_did_not_count_are_seen():
     assert invariants.trained_tokens_agree(dataset, rendered(3)) == 3
     with pytest.raises(Failed, match="would train 3 tokens.*4, as reported"):
         invariants.trained_tokens_agree(dataset, rendered(4))
+    answers = Dataset.from_dict(PAIRS)
+    assert invariants.trained_tokens_agree(answers, rendered(9)) == 9
+    whole, rows = Dataset.from_dict(WHOLE), rendered(0)
+    rows.counts["tokens"] = 15
+    assert invariants.trained_tokens_agree(whole, rows) == 15
+    for dataset, made in ((answers.select([0]), rendered(9)), (whole.select([0]), rows)):  # a trainer that leaves one out
+        with pytest.raises(Failed, match="as reported"):
+            invariants.trained_tokens_agree(dataset, made)
 
 
 def dpo_trainer(folder, **arguments):
