@@ -78,6 +78,7 @@ def read_result(file: Path) -> dict:
 
 def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
     """Writes RUN/private/report.html and returns its path. Answers are drawn greedily from held-out rows."""
+    from alignment.evaluate.progress import over_time
     from alignment.evaluate.samples import gather
     from alignment.labelling.page import of_classifier
 
@@ -89,6 +90,7 @@ def run_report(run: Run, *, samples: int = 4, how: dict | None = None) -> Path:
         subtitle=f"align {run.stage}, {subtitle(run)}",
         lineage=lineage(run),
         charts=drawn(run),
+        over_time=over_time(run.private / "completions.jsonl"),
         metrics=table(sorted((manifest.get("metrics") or {}).items())),
         fit=table(fit_rows(manifest)),
         data=data_tables(manifest),

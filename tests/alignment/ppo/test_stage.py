@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
+from alignment.evaluate.report import run_report
 from alignment.models import load_policy
 from alignment.ppo.checkpoint import HEAD_FILE
+from alignment.runs import Run
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl
 from tests import tiny
@@ -105,6 +107,11 @@ def test_answers_of_each_evaluation_are_kept_to_be_read(finished):
     rows = [json.loads(line) for line in (finished / "private" / "completions.jsonl").read_text().splitlines()]
     assert {row["step"] for row in rows} == {0, 5, 10}
     assert set(rows[0]) == {"step", "prompt", "answer", "stopped", "proxy"}
+
+
+def test_the_report_shows_what_was_said_at_each_evaluation(finished):
+    page = run_report(Run.open(finished), samples=1).read_text()
+    assert "as it was trained" in page and all(f"<h3>step {step}</h3>" in page for step in (0, 5, 10))
 
 
 def test_the_first_step_has_ratio_one_and_no_kl(finished):
