@@ -29,13 +29,13 @@ from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles, SharedRoles, b
 from alignment.ppo.rollout import Deal, MicroBatch, Rollout, Row, micro_batch
 from alignment.training.label_head import attach_label_head
 
-# What this file leans on in TRL and transformers; tests/alignment/ppo/test_seams.py holds a test for each.
+# What this file leans on in TRL and transformers; tests/alignment/ppo/test_seams.py and test_engines.py hold a test for each.
 SEAMS = (
     "GRPOConfig.__post_init__", "GRPOTrainer._generate", "GRPOTrainer._tokenize_prompts", "GRPOTrainer._calculate_rewards",
     "GRPOTrainer._generate_single_turn", "GRPOTrainer._tool_call_loop", "GRPOTrainer._get_tool_suffix_ids",
     "GRPOTrainer._generate_and_score_completions", "GRPOTrainer.log", "Trainer.get_train_dataloader", "Trainer.training_step",
     "Trainer._clip_grad_norm", "Trainer.create_optimizer", "Trainer.evaluate", "Trainer._save_checkpoint",
-    "Trainer._load_from_checkpoint",
+    "Trainer._load_from_checkpoint", "GRPOTrainer._get_per_token_logps_and_entropies", "VLLMGeneration.sync_weights",
 )
 
 

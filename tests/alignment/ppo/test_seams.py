@@ -6,12 +6,13 @@ import pytest
 import torch
 from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
+from trl.generation.vllm_generation import VLLMGeneration
 
 from alignment.ppo import numerics
 from alignment.ppo.rollout import micro_batch
 from alignment.ppo.trainer import SEAMS, PpoArguments
 
-HOMES = {"GRPOConfig": GRPOConfig, "GRPOTrainer": GRPOTrainer, "Trainer": Trainer}
+HOMES = {"GRPOConfig": GRPOConfig, "GRPOTrainer": GRPOTrainer, "Trainer": Trainer, "VLLMGeneration": VLLMGeneration}
 
 
 @pytest.mark.parametrize("seam", SEAMS)
