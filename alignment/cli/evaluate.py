@@ -129,14 +129,23 @@ def eval_command(**options: Any) -> dict[str, Any]:
 
 
 def check_asked(options: dict[str, Any]) -> None:
-    """Raises Refused where nothing is to be measured, or the span is none."""
+    """Raises Refused where nothing is to be measured, the span is none, or the result could not be written at the end."""
     from data_recipes.errors import Refused
 
+    check_folder(options["output"])
     if not (options["data"] or options["retain"] or options["memorised"]):
         raise Refused("there is nothing to measure", where="align eval", expected="--data, --retain or --memorised")
     parts = options["span"].split(",")
     if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise Refused(f"{options['span']!r} is no span", where="--span", expected="two whole numbers, such as 16,32")
+
+
+def check_folder(output: str | None) -> None:
+    """Raises Refused where an --output is a file: that must not show once all has been measured."""
+    from data_recipes.errors import Refused
+
+    if output and Path(output).expanduser().is_file():
+        raise Refused(f"'{output}' is a file", where="--output", expected="a folder")
 
 
 def question(options: dict[str, Any]) -> Any:
@@ -188,6 +197,7 @@ def report_command(**options: Any) -> dict[str, Any]:
     """
     from alignment.evaluate.report import report
 
+    check_folder(options["output"])
     how = loading(options)
     output = Path(options["output"]).expanduser() if options["output"] else None
     ui = make_ui(options["as_json"])

@@ -28,12 +28,17 @@ def kind_of(source: str) -> str:
     """What the first rows of a file or hub data set are: "comparisons", "demonstrations" or "prompts".
 
     Raises:
-        Refused: they look like none of them.
+        Refused: they look like none of them, or none can be read.
     """
     from data_recipes.origins import resolve
 
-    stream = resolve(source)[0].rows()
-    return kind_of_rows([row for _, row in islice(stream, LOOKED_AT) if isinstance(row, dict)], source)
+    found = list(islice(resolve(source)[0].rows(), LOOKED_AT))
+    rows = [row for _, row in found if isinstance(row, dict)]
+    if not rows:
+        what = f"none of the first {len(found)} rows can be read" if found else "there are no rows"
+        do = "Mend the file: align data audit names each bad row." if found else ""
+        raise Refused(what, where=source, expected="one row or more", do=do)
+    return kind_of_rows(rows, source)
 
 
 def kind_of_rows(rows: list[dict], where: str = "") -> str:

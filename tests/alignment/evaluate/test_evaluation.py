@@ -183,6 +183,14 @@ def test_the_command_prints_one_document_or_tables(world, capsys):
     assert "wins at equal length" in tables and "Length and stopping" in tables and "Decoding: greedy" in tables
 
 
+@pytest.mark.parametrize("command", ["eval", "report"])
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(world, tmp_path, capsys, command):
+    (tmp_path / "out").write_text("mine")
+    rows = ["--data", str(world.files["held_prompts"])] if command == "eval" else []
+    assert align([command, world.run("sft"), *rows, "--output", str(tmp_path / "out")]) == 2
+    assert "out' is a file" in capsys.readouterr().err and (tmp_path / "out").read_text() == "mine"
+
+
 def test_cards_and_losses_are_printed(world, ui, capsys):
     print_result(evaluate(ask(world, "reward", data="held_pairs"), ui))
     print_result(evaluate(ask(world, "sft,sft2", data="held_demonstrations"), ui))

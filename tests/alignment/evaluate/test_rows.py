@@ -37,6 +37,13 @@ def test_most_rows_decide(tmp_path):
         kind_of_rows([{"a": 1}])
 
 
+@pytest.mark.parametrize(("text", "says"), [("", "there are no rows. Expected"), ("{no\n[1]\n", "none of the first 2 rows")])
+def test_a_file_without_a_row_is_said_to_be_one(tmp_path, text, says):
+    (tmp_path / "rows.jsonl").write_text(text)
+    with pytest.raises(Refused, match=says):
+        kind_of(str(tmp_path / "rows.jsonl"))
+
+
 def test_prompts_of_demonstrations():
     chat = Demonstration((Message("user", "?"), Message("assistant", "!")), where="f:1", extra={"a": 1})
     made = as_prompts([chat])[0]
