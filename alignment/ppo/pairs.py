@@ -48,8 +48,11 @@ def halves(pairs: list[Comparison], seed: int) -> tuple[list[Comparison], list[C
     return scale[:MOST], watched[:MOST]
 
 
-def rendered(pairs: list[Comparison], renderer, ui) -> list[tuple[list[int], list[int], list[int]]]:
-    """(prompt, chosen, rejected) as the policy's tokens; pairs that are longer than its rows may be are left out, aloud."""
+def rendered(pairs: list[Comparison], trained: set[tuple[int, ...]], renderer, ui) -> list[tuple[list[int], ...]]:
+    """(prompt, chosen, rejected) as the policy's tokens; pairs that are longer than its rows may be are left out, aloud.
+
+    trained: the prompts that the run answers while it is trained; pairs about one of them are told.
+    """
     rows, lost = [], 0
     for pair in pairs:
         try:
@@ -60,6 +63,8 @@ def rendered(pairs: list[Comparison], renderer, ui) -> list[tuple[list[int], lis
         rows.append((row.prompt_ids, row.chosen_ids, row.rejected_ids))
     if lost:
         ui.warn(f"{lost} of {len(pairs)} held-out pairs do not fit into data.max_length and are not watched")
+    if known := sum(tuple(row[0]) in trained for row in rows):
+        ui.warn(f"{known} of {len(rows)} watched pairs are about prompts that this run is trained on; their answers are not")
     return rows
 
 

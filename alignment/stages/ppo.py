@@ -235,8 +235,9 @@ def _examiner(session, cast, parts, watched):
     if not parts[1]:
         session.job.ui.warn("no prompt is held out: proxy and gold are measured on the prompts that are trained on")
     loaded = Loaded(cast.roles.policy, session.tokenizer, session.job.source, session.base, session.preparation)
+    pairs = rendered(watched, {tuple(prompt.ids) for prompt in parts[0]}, session.renderer, session.job.ui)
     return Examiner(
-        (parts[1] or parts[0])[: settings.eval_rows], cast.gold, rendered(watched, session.renderer, session.job.ui), loaded,
+        (parts[1] or parts[0])[: settings.eval_rows], cast.gold, pairs, loaded,
         session.config.training.seed, Kept(session.job.run.checkpoints), settings.keep, settings.kl_budget,
         session.job.run.private / "completions.jsonl", held_out=bool(parts[1]),
     )

@@ -2,10 +2,12 @@
 
 import shutil
 
-from alignment.ppo.pairs import halves, held_out_pairs
+from alignment.models import load_scorer
+from alignment.ppo.pairs import halves, held_out_pairs, rendered
 from alignment.sources import resolve
 from data_recipes.readers import read
 from data_recipes.split import by_prompt
+from tests.alignment.chains import StoppingUi
 
 
 def test_they_are_the_pairs_that_the_run_never_trained_on(chain):
@@ -34,3 +36,13 @@ def test_data_that_are_gone_or_were_changed_are_said(chain, tmp_path):
         out.write("\n")
     assert "was changed" in held_out_pairs(resolve(moved))[1]
     assert held_out_pairs(None)[1] and held_out_pairs(resolve(chain["sft_run"].parent / "base"))[1]
+
+
+def test_pairs_about_prompts_that_are_trained_on_are_told(chain):
+    pairs, _ = held_out_pairs(resolve(chain["reward_run"]))
+    loaded, ui = load_scorer(str(chain["reward_run"])), StoppingUi()
+    renderer = loaded.renderer(max_length=None)
+    rows = rendered(pairs, set(), renderer, ui)
+    assert len(rows) == len(pairs) and not hasattr(ui, "warnings")
+    rendered(pairs, {tuple(rows[0][0])}, renderer, ui)
+    assert f"1 of {len(rows)} watched pairs are about prompts" in ui.warnings[0]
