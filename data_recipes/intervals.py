@@ -93,12 +93,18 @@ def bootstrap_mean(values_P, *, seed: int = 0, resamples: int = RESAMPLES, level
 def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
     """Percentile bootstrap of mean(ours - theirs), both measured on the same prompts, shape (P,) each.
 
+    Where two that say yes or no (1 or 0) agree on every prompt no draw shows a difference; the bounds are then Wilson's of none
+    seen, so that equal on four prompts is no certainty.
+
     Raises:
         ValueError: the two differ in length.
     """
     ours_P, theirs_P = _vector(ours_P), _vector(theirs_P)
     if ours_P.shape != theirs_P.shape:
         raise ValueError(f"pairs are needed, not {len(ours_P)} and {len(theirs_P)} values")
+    if np.array_equal(ours_P, theirs_P) and np.isin(ours_P, (0.0, 1.0)).all():
+        most = wilson(0, len(ours_P), level=level).high
+        return Interval(0.0, -most, most, len(ours_P), level)
     return bootstrap_mean(ours_P - theirs_P, seed=seed, resamples=resamples, level=level)
 
 

@@ -81,6 +81,13 @@ def test_paired_difference_is_narrower_than_unpaired():
         paired_difference(VALUES, VALUES[:-1])
 
 
+def test_equal_on_every_prompt_is_no_certainty():
+    same = np.array([1.0, 0.0] * 20)
+    found = paired_difference(same, same)
+    assert found.value == 0 and found.high == -found.low == wilson(0, 40).high == pytest.approx(0.0876, abs=1e-4)
+    assert paired_difference(same, 1 - same).high > 0.2
+
+
 def test_ratio_by_hand_and_against_a_loop():
     sums, counts = np.array([1.0, 2.0, 9.0]), np.array([1.0, 4.0, 3.0])
     found = bootstrap_ratio(sums, counts, resamples=3000)
