@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 
 from data_recipes.errors import Failed
+from reward.losses import bradley_terry_losses
 from reward.scalar import padded_equals_alone
 
 from alignment.data import IGNORED, Rendered
@@ -93,12 +94,13 @@ def margins_are_zero(trainer, rows: int, *, plain: bool) -> float:
     return loss
 
 
-def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: float) -> float:
-    """The head is zero, so that every score is 0 and the loss ln 2; rows padded together score as each one alone.
+def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int) -> float:
+    """The head is zero, so that every score is 0 and the loss known; rows padded together score as each one alone.
+
+    That loss is ln 2, or with margins the mean of -log sigmoid(-margin); a centering term adds nothing to scores of 0.
 
     With a zero head the second would hold trivially: it is checked with weights of both signs for the moment. A mean would see
     little: a layer norm leaves none.
-    `extra`: whether the rows' margins or a centering term move the loss, which then is not ln 2.
 
     Raises:
         Failed: one of these does not hold.
@@ -107,8 +109,11 @@ def head_starts_at_zero(trainer, head: torch.nn.Parameter, rows: int, *, extra: 
     if head.abs().max().item() != 0 or metrics["max_reward"][0] != 0 or metrics["min_reward"][0] != 0:
         raise Failed("step 0: the score head does not start at zero", expected="a head of zeros")
     tolerance = 1e-5 if trainer.accelerator.mixed_precision == "no" else 5e-3  # ln 2 in bf16 is 0.6914
-    if not extra and not abs(loss - LN2) <= tolerance:
-        raise Failed(f"step 0: the loss is {loss:.6f}", expected=f"ln 2 = {LN2:.6f}")
+    margin_B = torch.tensor([float(trainer.train_dataset[i].get("margin", 0)) for i in range(rows)])
+    expected = bradley_terry_losses(torch.zeros(rows), torch.zeros(rows), margin_B).mean().item()
+    if not abs(loss - expected) <= tolerance * max(1.0, expected):
+        named = f"{expected:.6f} of the rows' margins" if margin_B.any() else f"ln 2 = {LN2:.6f}"
+        raise Failed(f"step 0: the loss is {loss:.6f}", expected=named)
     with torch.no_grad():
         head.copy_(torch.linspace(-1, 1, head.numel()).view_as(head) / head.numel())
         alone = [

@@ -40,11 +40,11 @@ def _tune(job: Job) -> dict:
     plan = plan_hardware(session, train, sequences=2)
     if job.dry_run:
         return desk.dry_summary(session, train, held_out, plan)
-    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out, margins), watch)
+    trainer = fit(session, plan, train, lambda plan: _trainer(session, plan, train, held_out), watch)
     return finish(session, trainer, train)
 
 
-def _trainer(session, plan, train, held_out, margins: bool):
+def _trainer(session, plan, train, held_out):
     """TRL's RewardTrainer on rows that are rendered already, with step 0 checked."""
     from trl import RewardConfig
 
@@ -55,10 +55,9 @@ def _trainer(session, plan, train, held_out, margins: bool):
     from alignment.training.trainers import PairRewardTrainer
 
     config = session.config
-    center = config.reward.center_coefficient
     arguments = {
         **owned(session, plan, train, held_out),
-        "center_rewards_coefficient": center or None,
+        "center_rewards_coefficient": config.reward.center_coefficient or None,
         **config.trainer,
     }
     model = trainable_model(session, plan)
@@ -71,5 +70,5 @@ def _trainer(session, plan, train, held_out, margins: bool):
     )
     invariants.trained_tokens_agree(trainer.train_dataset, train)
     head = float_head(model)
-    invariants.head_starts_at_zero(trainer, head, min(len(train), plan.micro_batch, 4), extra=margins or center > 0)
+    invariants.head_starts_at_zero(trainer, head, min(len(train), plan.micro_batch, 4))
     return trainer

@@ -85,7 +85,7 @@ def reward_trainer(folder, make=tiny.llama, rows=WHOLE, *, zero=True):
 
 
 def check_head(trainer):
-    return invariants.head_starts_at_zero(trainer, float_head(trainer.model), 2, extra=0.0)
+    return invariants.head_starts_at_zero(trainer, float_head(trainer.model), 2)
 
 
 def test_a_head_that_is_not_zero_is_seen(tmp_path):
@@ -93,9 +93,23 @@ def test_a_head_that_is_not_zero_is_seen(tmp_path):
         check_head(reward_trainer(tmp_path, zero=False))
 
 
-def test_a_margin_that_nobody_spoke_of_is_seen(tmp_path):
-    with pytest.raises(Failed, match="the loss is 1.3132"):  # -log sigmoid(-1)
-        check_head(reward_trainer(tmp_path, rows={**WHOLE, "margin": [1.0, 1.0]}))
+def test_a_margin_that_is_lost_on_the_way_and_a_margin_from_nowhere_are_seen(tmp_path):
+    trainer = reward_trainer(tmp_path, rows={**WHOLE, "margin": [1.0, 3.0]})
+    assert check_head(trainer) == pytest.approx((1.313262 + 3.048587) / 2, abs=1e-5)  # -log sigmoid(-1), and of -3
+    collate = trainer.data_collator
+    trainer.data_collator = lambda rows: collate([{k: v for k, v in row.items() if k != "margin"} for row in rows])
+    with pytest.raises(Failed, match="the loss is 0.6931.*2.1809.* of the rows' margins"):
+        check_head(trainer)
+    plain = reward_trainer(tmp_path / "plain")
+    plain.data_collator = lambda rows: collate([{**row, "margin": 1.0} for row in rows])
+    with pytest.raises(Failed, match="the loss is 1.3132.*ln 2"):
+        check_head(plain)
+
+
+def test_a_centering_term_is_nothing_at_a_head_of_zeros(tmp_path):
+    trainer = reward_trainer(tmp_path)
+    trainer.args.center_rewards_coefficient = 0.5
+    assert check_head(trainer) == pytest.approx(invariants.LN2, abs=1e-6)
 
 
 @pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2], ids=["rms norm", "layer norm"])
