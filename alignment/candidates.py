@@ -30,6 +30,7 @@ from alignment.resumable import (
     working,
     write_record,
 )
+from alignment.runs import trained_in
 from alignment.sources import Source, resolve
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in
@@ -192,6 +193,8 @@ def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
     from alignment.generation import folder_settings
     from alignment.models import load_policy
 
+    if whole := taken_whole(source, request.how.get("quantisation", "none")):
+        ui.warn(whole)
     loaded = load_policy(source, **request.how)
     renderer = loaded.renderer(**({} if request.system is None else {"system": request.system}))
     ignored = folder_settings(loaded.model)
@@ -200,6 +203,14 @@ def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
         + (f"; not applied from its generation config: {ignored}" if ignored else "")
     )
     return loaded, renderer
+
+
+def taken_whole(source: Source, quantisation: str) -> str:
+    """What to say where an adapter was trained on a quantised base and answers on the whole one; empty elsewhere."""
+    if (before := trained_in(source)) == "none" or quantisation != "none":
+        return ""
+    asked = f"--quantisation {before} asks it as it was"
+    return f"{source.text} was trained on its base in {before}, and answers on the whole one: {asked}"
 
 
 def check_commit(record: dict, number: int, loaded: Any) -> None:

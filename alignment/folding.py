@@ -21,6 +21,7 @@ from data_recipes.errors import Failed, Refused
 
 from alignment.labelling.heads import KEPT, kept_in_config
 from alignment.models import Loaded, compare, distance, load_config, load_run, outputs
+from alignment.runs import trained_in
 from alignment.sources import Source, base_of
 from alignment.tasks import Task
 
@@ -169,8 +170,7 @@ def to_quantised(source: Source, request: Any, rows: list[list[int]], merged: Te
 
     It is reported, not judged: the adapter has also learnt to mend what quantising broke, and the full base is whole.
     """
-    manifest = source.manifest or {}
-    kind = ((manifest.get("config") or {}).get("model") or {}).get("quantisation", "none")
+    kind = trained_in(source)
     if kind == "none":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:

@@ -17,7 +17,7 @@ from data_recipes.files import write_json, write_text
 from alignment.adapters import KINDS, kind, kind_of
 from alignment.identity import identity
 from alignment.runs import MERGE_RECORD as RECORD
-from alignment.runs import changed_files, differences, file_hashes, now, versions
+from alignment.runs import changed_files, differences, file_hashes, now, trained_in, versions
 from alignment.sources import Source, base_of, resolve
 from alignment.staging import staged
 from alignment.tasks import WORDS, from_entry
@@ -105,7 +105,7 @@ def describe(request: MergeRequest, source: Source) -> dict:
         "source_name": source.text,
         "base_name": base.name,
         "stage": manifest.get("stage"),
-        "quantisation": ((manifest.get("config") or {}).get("model") or {}).get("quantisation", "none"),
+        "quantisation": trained_in(source),
         "template_options": (manifest.get("template") or {}).get("options") or {},
     }
 

@@ -316,6 +316,11 @@ def check_parent(source: Source, *, stages: tuple[str, ...]) -> dict | None:
     return {"role": "model", "path": str(run.path), "stage": run.stage, "content_hash": run.manifest["content_hash"]}
 
 
+def trained_in(source: Source) -> str:
+    """How the base was held when a run's adapter was trained: 4bit, 8bit or none; none where the source is no run."""
+    return (((source.manifest or {}).get("config") or {}).get("model") or {}).get("quantisation", "none")
+
+
 def relative_to_run(path: Path | str, run: Path) -> str:
     """A path as the manifest keeps it: relative to the run, with forward slashes."""
     try:

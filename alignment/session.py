@@ -37,7 +37,7 @@ from alignment.models import (
 )
 from alignment.rendering import check_keys, check_template, renderer_options, within_context
 from alignment.replay import PART, mixed, replay_counts
-from alignment.runs import MERGED, check_base, describe_base
+from alignment.runs import MERGED, check_base, describe_base, trained_in
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
@@ -145,7 +145,7 @@ def settle_adapter(session: Session) -> None:
             do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.",
         )
     session.parent_adapter = adapter_folder(job.source)
-    before = ((job.source.manifest or {}).get("config", {}).get("model") or {}).get("quantisation", "none")
+    before = trained_in(job.source)
     if before != "none" == session.config.model.quantisation and not job.config.given("model.quantisation"):
         job.ui.warn(
             f"the parent was trained on its base in {before.replace('bit', ' bits')}, and this stage takes the base whole: "

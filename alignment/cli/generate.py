@@ -142,9 +142,14 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     ui, decoding, loading = make_ui(as_json), _decoding(options, 0.7), loading_of(options)
 
     def load(name: str, **changes: Any):
+        from alignment.candidates import taken_whole
         from alignment.models import load_policy
+        from alignment.sources import resolve
 
-        return voice(load_policy(name, **{**loading, **changes}), name)
+        source = resolve(name)
+        if whole := taken_whole(source, loading["quantisation"]):
+            ui.warn(whole)
+        return voice(load_policy(source, **{**loading, **changes}), name)
 
     session = Session(
         load(model),

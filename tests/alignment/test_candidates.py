@@ -14,6 +14,7 @@ from alignment.cli import run
 from alignment.decoding import Decoding
 from alignment.generation import generate
 from alignment.models import load_policy
+from alignment.runs import Run
 from alignment.resumable import keep_whole_lines, meta_file, part_file, parts_folder
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
@@ -168,6 +169,18 @@ def test_several_greedy_samples_and_clashing_columns_are_refused(made, tmp_path)
     write_jsonl(tmp_path / "clash.jsonl", [{"prompt": "hi", "sources": ["x"]}])
     with pytest.raises(Refused, match="column 'sources'"):
         generate_file(replace(request(made, tmp_path / "out.jsonl"), data=str(tmp_path / "clash.jsonl")), Heard())
+
+
+def test_an_adapter_of_a_quantised_base_that_answers_on_the_whole_one_is_said(made, tmp_path):
+    shutil.copytree(made.run, tmp_path / "sft")
+    run = Run.open(tmp_path / "sft")
+    run.manifest["base"]["path"] = str(made.base)
+    run.write(config={"model": {"quantisation": "4bit"}})
+    heard = Heard()
+    generate_file(request(made, tmp_path / "out.jsonl", models=(str(tmp_path / "sft"),)), heard)
+    assert any("--quantisation 4bit asks it as it was" in line for line in heard.warned)
+    generate_file(request(made, tmp_path / "other.jsonl"), silent := Heard())
+    assert not any("quantisation" in line for line in silent.warned)
 
 
 def test_a_dry_run_writes_nothing(made, tmp_path):
