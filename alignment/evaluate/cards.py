@@ -15,7 +15,7 @@ from reward.report_card import report_card, score_pairs
 
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import prompt_numbers, spread
-from alignment.evaluate.evidence import prompt_key
+from alignment.evaluate.evidence import conversation_key
 
 
 def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -> dict:
@@ -32,11 +32,12 @@ def card_of_arm(arm: Arm, pairs: list, *, how: dict, batch_size: int, ui: Any) -
         wins.append(outcomes(chosen_B, rejected_B)[0])
         del loaded
         gc.collect()  # the next model needs the room
+    prompts = prompt_numbers([conversation_key(pair.prompt) for pair in pairs])
     return {
         "name": arm.name,
         "members": [member.text for member in arm.members],
         "cards": cards,
-        **summary(cards, wins, outcomes(*zip(*lengths, strict=True))[0], prompt_numbers([prompt_key(p.prompt) for p in pairs])),
+        **summary(cards, wins, outcomes(*zip(*lengths, strict=True))[0], prompts),
     }
 
 

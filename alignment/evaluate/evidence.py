@@ -21,7 +21,7 @@ from alignment.sources import Source
 KINDS = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
 
 
-def prompt_key(messages: Sequence[Any]) -> str:
+def conversation_key(messages: Sequence[Any]) -> str:
     """A hash of a conversation's roles and words; system prompts and white space would only hide a repetition."""
     turns = [
         (turn["role"], turn["content"]) if isinstance(turn, dict) else (turn.role, turn.content) for turn in messages
@@ -32,12 +32,12 @@ def prompt_key(messages: Sequence[Any]) -> str:
 def prompt_keys(record: Any) -> set[str]:
     """The prompts in a record: for a chat each beginning that an assistant's turn follows; none for a plain text."""
     if isinstance(record, Comparison):
-        return {prompt_key(record.prompt)}
+        return {conversation_key(record.prompt)}
     if isinstance(record, Prompt):
-        return {prompt_key(record.messages)}
+        return {conversation_key(record.messages)}
     if isinstance(record, Demonstration):
         turns = record.messages
-        return {prompt_key(turns[:i]) for i in range(1, len(turns)) if turns[i].role == "assistant"}
+        return {conversation_key(turns[:i]) for i in range(1, len(turns)) if turns[i].role == "assistant"}
     return set()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from alignment.decoding import Decoding, row_seed
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import Answers, prompt_numbers
-from alignment.evaluate.evidence import prompt_key
+from alignment.evaluate.evidence import conversation_key
 from alignment.sources import Source
 
 
@@ -72,7 +72,7 @@ def as_answers(members: list[list[list[Any]]], records: Sequence[Any]) -> Answer
 
     return Answers(
         array(lambda done: len(done.text)), array(lambda done: done.tokens), array(lambda done: done.stopped),
-        prompts=prompt_numbers([prompt_key(record.messages) for record in records]),
+        prompts=prompt_numbers([conversation_key(record.messages) for record in records]),
     )
 
 

@@ -1,5 +1,5 @@
 from alignment.evaluate.arms import Arm
-from alignment.evaluate.evidence import overlap, prompt_key, prompt_keys, proxies
+from alignment.evaluate.evidence import overlap, conversation_key, prompt_keys, proxies
 from alignment.evaluate.show import seen_rows
 from alignment.merge import RECORD
 from alignment.runs import Run
@@ -38,18 +38,18 @@ def pairs(*texts):
 
 
 def test_system_prompts_and_spaces_hide_nothing():
-    assert prompt_key([Message("system", "Be kind."), user(" a  b\n")]) == prompt_key(
+    assert conversation_key([Message("system", "Be kind."), user(" a  b\n")]) == conversation_key(
         [{"role": "user", "content": "a b"}]
     )
-    assert prompt_key([user("a")]) != prompt_key([user("b")])
+    assert conversation_key([user("a")]) != conversation_key([user("b")])
 
 
 def test_each_beginning_of_a_chat_is_a_prompt():
     chat = Demonstration((user("a"), assistant("x"), user("b"), assistant("y")))
-    assert prompt_keys(chat) == {prompt_key([user("a")]), prompt_key([user("a"), assistant("x"), user("b")])}
+    assert prompt_keys(chat) == {conversation_key([user("a")]), conversation_key([user("a"), assistant("x"), user("b")])}
     pair = Comparison((user("a"),), (assistant("x"),), (assistant("y"),))
     assert (
-        prompt_keys(pair) == prompt_keys(Prompt((user("a"),))) == {prompt_key([user("a")])}
+        prompt_keys(pair) == prompt_keys(Prompt((user("a"),))) == {conversation_key([user("a")])}
         and prompt_keys(Text("a")) == set()
     )
 
