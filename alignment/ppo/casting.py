@@ -72,9 +72,9 @@ def cast(session: Session, plan: Plan, rewards: list[RewardSource], gold: Reward
     heads = {name: _add_reward(model, judged[text].source, name) for text, name in names.items()}
     began = critic_start(settings, names)
     if session.full:
-        roles = _separate(session, plan, model, began)
+        roles = _separate(session, plan, model)
     else:
-        roles = _shared(session, model, heads, began, settings.critic == "adapter")
+        roles = _shared(model, heads, began, settings.critic == "adapter")
     disable_dropout_in_model(roles.policy)
     opened = {text: _open(session, plan, reward, roles, names) for text, reward in judged.items()}
     roles.act(POLICY)
@@ -120,7 +120,7 @@ def _add_reward(model: PeftModel, source: Source, name: str) -> ValueHead:
     return ValueHead(head)
 
 
-def _shared(session: Session, model: PeftModel, heads: dict, began: str, own_critic: bool) -> SharedRoles:
+def _shared(model: PeftModel, heads: dict, began: str, own_critic: bool) -> SharedRoles:
     config = model.peft_config[POLICY]
     adapter_weights.add_role(model, REFERENCE, config, adapter_weights.adapter_state(model, POLICY))
     if own_critic:
@@ -135,7 +135,7 @@ def _zero_head(model: torch.nn.Module) -> ValueHead:
     return ValueHead(torch.zeros(model.config.get_text_config().hidden_size, device=weight.device))
 
 
-def _separate(session: Session, plan: Plan, model: torch.nn.Module, began: str) -> SeparateRoles:
+def _separate(session: Session, plan: Plan, model: torch.nn.Module) -> SeparateRoles:
     """Whole models: the reference and the critic are the parent again, the critic's head starts at zero."""
     if plan.world > 1:
         raise Refused(

@@ -12,7 +12,7 @@ from data_recipes.errors import Failed, Refused
 
 from alignment.adapter_weights import add_role, load_adapter_file
 from alignment.generation import pad_left
-from alignment.models import compare, tolerance_of
+from alignment.models import compare, distance, tolerance_of
 from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
 from alignment.ppo.engine import seeded
 from alignment.ppo.rewards import right_padded
@@ -33,10 +33,10 @@ def first_rollout(trainer) -> None:
         old_BA, ref_BA, _ = trainer._three(batch)
     new_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
     for name, seen_BA in (("ratio is not exactly 1", new_BA.detach()), ("KL is not exactly 0", ref_BA)):
-        distance = (seen_BA - old_BA).abs().max().item()
-        if distance != 0:
+        apart = (seen_BA - old_BA).abs().max().item()
+        if apart != 0:
             raise Failed(
-                f"step 0: the {name}: log-probabilities differ by {distance:.2e}",
+                f"step 0: the {name}: log-probabilities differ by {apart:.2e}",
                 expected="the same numbers, with dropout off in every role",
             )
 
@@ -62,10 +62,10 @@ def drawn_as_scored(trainer) -> str:
     with torch.no_grad():
         logps_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
     scored, seen = logps_BA[batch.keep_BA].cpu(), torch.tensor([logp for row in drawn for logp in row])
-    distance = ((scored - seen).abs().max() / max(1.0, scored.abs().max())).item()
-    if distance <= tolerance_of(trainer.roles.policy):
+    found = distance(scored, seen)
+    if found <= tolerance_of(trainer.roles.policy):
         return ""
-    what = f"log-probabilities of drawing and scoring differ by {distance:.1e}"
+    what = f"log-probabilities of drawing and scoring differ by {found:.1e}"
     if trainer.settings.fast_rollout == "on":
         raise Failed(f"step 0: {what}", where="ppo.fast_rollout", do="Say --set ppo.fast_rollout=off.")
     trainer.drawn_here = trainer.folds = False
@@ -85,11 +85,11 @@ def weighed_as_scored(trainer) -> None:
     left_BT = [x.to(trainer.accelerator.device) for x in pad_left([row.ids for row in rows], trainer.renderer.pad_id)]
     scored_BA, _ = trainer._logps(trainer.roles.module(POLICY), batch)
     weighed_BA, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, *left_BT, 1)
-    distance = ((scored_BA - weighed_BA).abs().max() / max(1.0, scored_BA.abs().max())).item()
-    if distance > tolerance_of(trainer.roles.policy):
+    found = distance(scored_BA, weighed_BA)
+    if found > tolerance_of(trainer.roles.policy):
         raise Refused(
             f"TRL weighs vLLM's answers by log-probabilities of rows padded on the left, and those of this model differ by "
-            f"{distance:.1e} from the ones that are scored (its positions are learned)",
+            f"{found:.1e} from the ones that are scored (its positions are learned)",
             where="trainer.use_vllm", do="Leave it out: ppo.fast_rollout draws without it.",
         )
 

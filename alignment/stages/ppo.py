@@ -124,6 +124,9 @@ def settle(session, plan, prompts: int, held_out: int) -> None:
     if not held_out and settings.keep == "best":
         raise Refused("no prompt is held out, so nothing can tell which weights are the best", where="data.validation_share",
                       expected="a share above 0, or --validation FILE", do="Or take the last weights: --set ppo.keep=last.")
+    if settings.keep == "best" and not settings.gold and settings.kl_budget is None:
+        session.job.ui.warn("the weights with the best reward are kept, however far from the reference: what is trained on can "
+                            "be exploited. Name --gold, or --set ppo.kl_budget=NATS an answer")
     if settings.critic_warmup >= rollouts:
         raise Refused(f"the critic warms up for {settings.critic_warmup} rollouts and the run has {rollouts}",
                       where="ppo.critic_warmup", expected="fewer, so that the policy is trained too")
