@@ -23,7 +23,7 @@ from alignment.replay import read_replay
 from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
 from alignment.sources import Source, resolve
 from alignment.training import processes
-from alignment.training.signals import Signals, caught
+from alignment.training.signals import Signals, caught, uncaught
 
 # These keys change where things lie or how they are shown, not what comes out; data and models are compared by content.
 NOT_COMPARED = {
@@ -126,7 +126,8 @@ def begin(
         if dry_run:
             yield job
             return
-        processes.join(config.hardware.device)
+        with uncaught():  # one of the others may never come, and nothing has begun yet
+            processes.join(config.hardware.device)
         with contextlib.ExitStack() as held:
             processes.first_decides(lambda: _hold(held, output))
             job.opening = processes.first_decides(lambda: open_output(output, job.request, restart=restart))

@@ -72,10 +72,9 @@ def schedule_of(session: Session, plan: Plan, trainer, start: int, total: int) -
     if trainer.own_clock:
         return Schedule(np.ones(total), start, trainer.deal.steps, lambda step: step % every == 0 or step == total)
     units, held_out = step_units(trainer.order, total, plan.micro_batch), _held_out(session, plan, trainer)
-    asked = session.config.training.eval_every
-    each = asked or math.ceil(len(trainer.order) / trainer.order.batch)
-    ends = () if asked else (total,)  # an epoch that is not whole ends with an evaluation too (`callbacks.EpochCallback`)
-    evaluates = (lambda step: step % each == 0 or step in ends) if held_out else (lambda step: False)
+    each = session.config.training.eval_every or math.ceil(len(trainer.order) / trainer.order.batch)
+    # the last step is followed by an evaluation whatever the rhythm
+    evaluates = (lambda step: step % each == 0 or step == total) if held_out else (lambda step: False)
     return Schedule(units, start, period, evaluates, held_out)
 
 

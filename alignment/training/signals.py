@@ -50,12 +50,23 @@ class Signals:
 def caught():
     """Installs the handlers for the time of a stage; outside the main thread Python allows none."""
     signals = Signals()
+    with _handled(signals.handle):
+        yield signals
+
+
+def uncaught():
+    """The system's own way with signals for a while, for a wait outside of Python: a handler is not heard there."""
+    return _handled(signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _handled(how):
     if threading.current_thread() is not threading.main_thread():
-        yield signals
+        yield
         return
-    before = {number: signal.signal(number, signals.handle) for number in CAUGHT}
+    before = {number: signal.signal(number, how) for number in CAUGHT}
     try:
-        yield signals
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -82,10 +82,11 @@ def test_evaluations_at_epoch_ends_are_those_of_the_rows_drawn():
     assert schedule(1, order).evaluations_after(0) == 3
 
 
-def test_a_last_epoch_that_is_not_whole_ends_with_an_evaluation_and_a_rhythm_of_steps_does_not():
+def test_the_last_step_is_followed_by_an_evaluation_whatever_the_rhythm():
     order = EpochOrder([5, 9, 2, 7], batch=2, seed=3, grouped=False)
     assert [schedule(1, order, total).evaluations_after(0) for total in (2, 3, 4)] == [1, 2, 2]
-    assert schedule(1, order, 3, every=2).evaluations_after(0) == 1
+    assert schedule(1, order, 3, every=2).evaluations_after(0) == 2
+    assert schedule(1, order, 4, every=2).evaluations_after(0) == 2
 
 
 def test_work_is_counted_over_all_processes_in_steps_and_in_evaluations():
