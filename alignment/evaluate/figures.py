@@ -110,7 +110,7 @@ def _marks(axes: Any, bars: list[dict], colours: dict[str, str], *, percent: boo
             color=INK,
         )
     axes.set_xticks(places, ["\n".join(textwrap.wrap(bar["label"], 16)) for bar in bars], fontsize=8.5, color=INK)
-    axes.set_xlim(-0.6, len(bars) - 0.4)
+    axes.set_xlim(-0.8, len(bars) - 0.4)  # the left has room for the name of a level
     room = 0.25 * (max(highs) - min(lows)) or 1.0
     axes.set_ylim(*(0, 112) if percent else (min(lows) - room, max(highs) + room))
     if percent:
