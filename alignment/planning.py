@@ -11,7 +11,7 @@ from alignment.activations import cached_values, kept_pairs, kept_values, tuned_
 from alignment.data import Rendered
 from alignment.hardware import Plan, best_device, make_plan
 from alignment.memory import ModelShape
-from alignment.session import Session, load_base_config
+from alignment.session import WITHOUT_DROPOUT, Session, load_base_config
 from alignment.training import processes
 from alignment.training.checkpoints import asked_for
 
@@ -87,7 +87,7 @@ def model_shape(session: Session, copies: int = 1) -> ModelShape:
 
 def _dropped(session: Session, base) -> set[str]:
     """Where the model drops values in a training step: nowhere in the stages whose trainer turns dropout off."""
-    off = session.job.stage in ("reward", "dpo", "ppo") and session.config.trainer.get("disable_dropout", True)
+    off = session.job.stage in WITHOUT_DROPOUT and session.config.trainer.get("disable_dropout", True)
     return set() if off else dropout.places(base, session.config.model.dropout)
 
 
