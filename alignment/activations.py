@@ -43,18 +43,18 @@ def kept_values(model: nn.Module, text_config, *, all_weights: bool, dropout: bo
     return kept + (GAPS_TUNED * sum(layer.out_features for _, layer in tuned_layers(model)) if device == "cpu" else 0)
 
 
-def kept_pairs(model: nn.Module, text_config, *, attention: str, device: str, layers: int,
+def kept_pairs(model: nn.Module, text_config, *, attention: str | None, device: str, layers: int,
                dropped: Collection[str] = ()) -> float:
     """Values a pair of a row's positions over all layers; 0 where attention is fused and has no bias.
 
     Args:
-        attention: the code that is asked for, or `auto`. device, layers, dropped: as in `kept_values`.
+        attention: transformers' name of the code that is used. device, layers, dropped: as in `kept_values`.
     """
-    code = model.config._attn_implementation if attention == "auto" else attention
     heads, drops = text_config.num_attention_heads, "attention" in dropped
     biases = [p for name, p in model.named_parameters() if "attention_bias" in name]
     shared = heads if biases else 0.0  # T5's bias, one for all layers
-    if code != "eager" and not (device == "cpu" and code == "sdpa" and (drops or any(p.requires_grad for p in biases))):
+    unknown = device == "cpu" and attention == "sdpa" and (drops or any(p.requires_grad for p in biases))
+    if attention != "eager" and not unknown:
         return shared
     weights = 1.0 if device == "cpu" else 3.0  # made in float32 and cast to half of it
     return shared + layers * heads * (weights + (1 + NOISE.get(device, 0.5) if drops else 0))

@@ -83,7 +83,7 @@ def test_attention_that_keeps_its_matrices_by_autograd(kind, share, code, tokens
     how = {"device": "cpu", "layers": LAYERS, "dropped": places(model.config)}
     gaps = LAYERS * 3 * WIDTH  # of the heap, which autograd does not see
     values = kept_values(model, model.config, all_weights=True, dropout=False, **how) - gaps
-    found = values + tokens * kept_pairs(model, model.config, attention="auto", **how)
+    found = values + tokens * kept_pairs(model, model.config, attention=code, **how)
     assert found == pytest.approx(saved_values(model, trunk, tokens), rel=0.3)  # T5's norms keep less
 
 
@@ -91,7 +91,8 @@ def test_fused_attention_keeps_no_matrix():
     for device, share in (("cpu", 0.0), ("cuda", 0.1)):
         model, _ = encoder("bert", share)
         how = {"device": device, "layers": LAYERS, "dropped": places(model.config)}
-        assert kept_pairs(model, model.config, attention="auto", **how) == 0
+        assert model.config._attn_implementation == "sdpa"
+        assert kept_pairs(model, model.config, attention="sdpa", **how) == 0
         assert kept_pairs(model, model.config, attention="eager", **how) > 0
 
 
