@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from data_recipes.errors import Failed, Refused
 
-from alignment import added_tokens, bottleneck  # noqa: F401  (PEFT knows bottlenecks by it)
+from alignment import added_tokens, bottleneck, fused_lora  # noqa: F401  (PEFT knows bottlenecks by it)
 from alignment.adapters import HEAD, AdapterChoice, peft_config
 from alignment.adapters import describe as describe_config
 from alignment.tasks import CAUSAL, SEQ2SEQ, Task
@@ -134,6 +134,7 @@ def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
             do="Name the layers with adapter.targets where the kind has them, or choose lora.",
         ) from error
     added_tokens.show_bias(wrapped)
+    fused_lora.fuse(wrapped)
     return wrapped
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from alignment import libraries  # noqa: F401  (first: the heavy ones load faster by it)
+
 import torch
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from alignment.fused_lora import FusedLinear
 from alignment.generation import pad_left
 
 ENGINES = ("use_vllm", "use_transformers_continuous_batching", "cache_implementation")  # TRL's own ways of drawing faster
@@ -46,7 +47,7 @@ def not_foldable(model, role: str) -> str:
         return "there is no adapter"
     for layer in tuned_layers(model):
         weight = layer.get_base_layer().weight
-        if type(layer) is not LoraLinear or layer.lora_variant:
+        if type(layer) not in (LoraLinear, FusedLinear) or layer.lora_variant:
             return "its kind is not plain LoRA, or the base is quantised"
         if weight.dtype != torch.float32:
             return f"the base is {weight.dtype}, which would round much of the adapter away"
