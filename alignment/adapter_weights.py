@@ -125,6 +125,7 @@ def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
         Refused: PEFT does not know where this kind belongs in this architecture.
     """
     added_tokens.fit(model, config)
+    fused_lora.register(config, model)
     try:
         wrapped = get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError, KeyError) as error:
@@ -134,7 +135,6 @@ def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
             do="Name the layers with adapter.targets where the kind has them, or choose lora.",
         ) from error
     added_tokens.show_bias(wrapped)
-    fused_lora.fuse(wrapped)
     return wrapped
 
 

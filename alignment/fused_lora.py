@@ -4,18 +4,17 @@
 
 PEFT forms B (A x), a tensor as large as y, multiplies it by s into a second and adds both into a third; its backward pass
 multiplies a gradient of that size by s again. `addmm` adds s B (A x) to W x as it is made, and s meets the small tensors only.
-On a narrow model, whose layers wait for memory, a training step gains 6 to 15 % by it (benchmarks/README.md).
 
-What a layer cannot do this way goes PEFT's way, and so does all that is loaded for answering: an adapter is proven after
-saving by PEFT's own arithmetic.
+The layer is given to PEFT where PEFT takes layers of others. What is more than a plain update of a dense layer goes PEFT's way,
+and so does all that is loaded for answering: an adapter is proven after saving by PEFT's own arithmetic.
 """
 
 from __future__ import annotations
 
 import torch
+from peft import LoraConfig, PeftConfig
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 
 class FusedLinear(Linear):
@@ -45,8 +44,11 @@ class FusedLinear(Linear):
         return whole and all(weight.dtype == x.dtype for weight in weights) and not torch.is_autocast_enabled(x.device.type)
 
 
-def fuse(model: nn.Module) -> None:
-    """Gives each plain LoRA layer of `model` on a dense layer the fused forward pass. Weights, names and hooks stay."""
-    for module in model.modules():
-        if type(module) is Linear and type(module.base_layer) in (nn.Linear, Conv1D):
-            module.__class__ = FusedLinear
+def register(config: PeftConfig, model: nn.Module) -> None:
+    """Has PEFT make the dense layers of a LoRA adapter as `FusedLinear`; before it wraps `model`.
+
+    Not where a dense layer is of a kind of its own: quantised ones have layers of PEFT's that this one would displace.
+    """
+    plain = all(type(layer) is nn.Linear for layer in model.modules() if isinstance(layer, nn.Linear))
+    if type(config) is LoraConfig and not config.target_parameters and plain:
+        config._register_custom_module({nn.Linear: FusedLinear})

@@ -1,22 +1,17 @@
-"""Loads torch, transformers and PEFT, sparing what they do twice or for nobody. Imported for that effect, before they are.
+"""Loads torch, transformers and PEFT, sparing what they do for nobody. Imported for that effect, before they are.
 
-The imports are most of the time to the first step. Three things in them serve nobody:
+The imports are most of the time to the first step. Two things in them serve nobody:
 
 - They make some million objects that stay. Python's collector walks them again and again as they grow, which is a fifth of
   the time to the first step, and walks them all in each full collection of the training loop. Here it rests while they
   load, and afterwards counts them as permanent (`gc.freeze`), as the standard library recommends for such objects.
-- bitsandbytes, which PEFT loads wherever it is installed, compiles four functions as it is imported, and that alone loads
-  TorchInductor (0.6 s). Here `torch.compile` of a plain function waits for its first call.
-- transformers reads the sources of all its models to know what they hold, and then reads them again (0.25 s), since its memory
-  of 128 folders is smaller than its 500 models. Here the second reading is answered from the first.
+- bitsandbytes, which PEFT loads wherever it is installed, decorates four functions with `torch.compile`, and that alone loads
+  TorchInductor (0.5 s). Here the default backend is one that loads it when it compiles something.
 """
 
-import functools
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import FunctionType
 
 
 @contextmanager
@@ -35,56 +30,31 @@ def collector_at_rest() -> Iterator[None]:
 
 
 @contextmanager
-def compiled_when_called() -> Iterator[None]:
-    """Inside, `torch.compile` of a plain function gives one that is compiled when first called; a module is at once."""
+def compiler_when_needed() -> Iterator[None]:
+    """Inside, functions that are decorated with `torch.compile` get TorchInductor as ever, but load it at their first call."""
     import torch
 
-    real = torch.compile
-
-    def deferred(model: Callable | None = None, **options):
-        if model is None:
-            return functools.partial(deferred, **options)
-        if not isinstance(model, FunctionType):
-            return real(model, **options)
-        compiled = functools.cache(lambda: real(model, **options))
-        return functools.wraps(model)(lambda *args, **kwargs: compiled()(*args, **kwargs))
-
-    torch.compile = deferred
+    before = torch.compiler.get_default_backend()
+    if before == "inductor":
+        torch.compiler.set_default_backend(inductor)
     try:
         yield
     finally:
-        torch.compile = real
+        torch.compiler.set_default_backend(before)
 
 
-@contextmanager
-def models_read_once() -> Iterator[None]:
-    """Inside, what `transformers.models` holds is taken from the list that `import transformers` made and keeps."""
-    import transformers
-    from transformers.utils import import_utils
+def inductor(graph, inputs: list, *, mode: str | None = None, options: dict | None = None) -> Callable:
+    """TorchInductor as a backend of `torch.compile`, loaded here. Arguments as torch gives them to a backend."""
+    from torch._inductor import list_mode_options
+    from torch._inductor.compile_fx import compile_fx
 
-    real = import_utils.define_import_structure
-    folder = Path(transformers.__file__).parent / "models"
-
-    def remembered(module_path: str, **options):
-        if options or Path(module_path) != folder / "__init__.py":
-            return real(module_path, **options)
-        own, all_names = {}, real(folder, prefix="models")  # the very call that `import transformers` made
-        for backends, modules in all_names.items():
-            if held := {key.removeprefix("models."): names for key, names in modules.items() if key.startswith("models.")}:
-                own[backends] = held
-        return own
-
-    import_utils.define_import_structure = remembered
-    try:
-        yield
-    finally:
-        import_utils.define_import_structure = real
+    return compile_fx(graph, inputs, config_patches={**(list_mode_options(mode) if mode else {}), **(options or {})})
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """All three, for the imports inside."""
-    with collector_at_rest(), compiled_when_called(), models_read_once():
+    """Both, for the imports inside."""
+    with collector_at_rest(), compiler_when_needed():
         yield
 
 

@@ -7,6 +7,7 @@ exactly one JSON document, `{"error": {...}}` where something went wrong; all el
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -86,9 +87,24 @@ def as_align_error(error: BaseException) -> AlignError:
             do=f"pip install -e '.[{extra}]' -c constraints.txt (docs/first-hour.md has the lines for each machine)",
         )
     said = " ".join(str(error).split())[:500] or "no message"
+    if number := _system_error(error):
+        what, do = SYSTEM[number]
+        return Failed(f"{what} ({getattr(error, 'strerror', said)})", where=getattr(error, "filename", None) or "", do=do)
     return Failed(
         f"{type(error).__name__}: {said}", do="This was not foreseen: run again with --debug for the traceback"
     )
+
+
+FULL = ("the disk is full", "Free some space there; the same command then goes on where it stopped.")
+DENIED = ("the system does not allow it", "Ask for the right to read or write there, or name another place.")
+SYSTEM = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EACCES: DENIED, errno.EPERM: DENIED, errno.EROFS: DENIED}
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The number of an error of the system that a user can do something about. safetensors gives it in its words only."""
+    if isinstance(error, OSError):
+        return error.errno if error.errno in SYSTEM else None
+    return errno.ENOSPC if "(os error 28)" in str(error) else None
 
 
 EXTRAS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+from safetensors import SafetensorError
 
 from alignment.cli import ENTRIES, boundary, program, run
 from data_recipes.errors import Failed, Interrupted, Refused
@@ -373,6 +375,21 @@ def test_tiny_rows_train_by_the_command(capsys, tmp_path):
     code, listed, _ = answer(capsys, "runs", str(tmp_path))
     assert code == 0 and [run["stage"] for run in listed["runs"]] == ["sft"]
     assert answer(capsys, "runs", "show", str(output))[1]["lineage"][-1]["stage"] == "base"
+
+
+@pytest.mark.parametrize("error, words", [
+    (OSError(errno.ENOSPC, "No space left on device", "runs/a/model.bin"), ["runs/a/model.bin: the disk is full"]),
+    (SafetensorError("I/O error: No space left on device (os error 28)"), ["the disk is full", "same command then goes on"]),
+    (PermissionError(errno.EACCES, "Permission denied", "/root/runs"), ["/root/runs: the system does not allow it"]),
+], ids=["full", "full, as safetensors says it", "denied"])
+def test_what_the_system_refuses_is_said_in_a_paragraph(error, words):
+    known = boundary.as_align_error(error)
+    assert all(part in known.paragraph() for part in words) and "foreseen" not in known.paragraph()
+    assert known.exit_code == 1
+
+
+def test_an_error_of_the_system_that_nobody_can_mend_stays_unforeseen():
+    assert "not foreseen" in boundary.as_align_error(OSError(errno.EPROTO, "Protocol error")).paragraph()
 
 
 def test_a_missing_package_names_the_extra_that_brings_it():
