@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from alignment.generators import open_generator
-from alignment.resumable import finish, open_record, working
+from alignment.generation.generators import open_generator
+from alignment.generation.resumable import finish, open_record, working
 from data_recipes.augment.asking import Asker, Budget
 from data_recipes.augment.endpoint import Settings as EndpointSettings
 from data_recipes.augment.generator import Generator, Sampling

@@ -18,7 +18,7 @@ from data_recipes.ledger import write_rejected
 from alignment import tasks
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
-from alignment.identity import identity
+from alignment.runs.identity import identity
 from alignment.replay import read_replay
 from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
 from alignment.sources import Source, resolve

@@ -15,11 +15,11 @@ from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_text
 
 from alignment.adapters import KINDS, kind, kind_of
-from alignment.identity import identity
+from alignment.runs.identity import identity
 from alignment.runs import MERGE_RECORD as RECORD
 from alignment.runs import changed_files, differences, file_hashes, now, trained_in, versions
 from alignment.sources import Source, base_of, resolve
-from alignment.staging import staged
+from alignment.runs.staging import staged
 from alignment.tasks import WORDS, from_entry
 
 FORMAT = 1
@@ -58,7 +58,7 @@ def merge(request: MergeRequest, ui: Any, *, dry_run: bool = False) -> dict:
     ui.say(f"merging {source.text} into {asked['base_name']}, weights in {dtype}")
     if dry_run:
         return {**asked, "state": "dry-run", "output": str(request.output)}
-    from alignment.folding import fold_and_write
+    from alignment.adapters.folding import fold_and_write
 
     with staged(request.output) as folder:
         found = fold_and_write(source, folder, request, ui)

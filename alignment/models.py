@@ -19,9 +19,10 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.render import Preparation, prepare_tokenizer
 from data_recipes.templates import prepare_plain, without_defaults
 
-from alignment import added_tokens, dropout, tasks
-from alignment.adapter_weights import head_modules, head_name, load_adapter_file, put_adapter, unreadable
-from alignment.hardware import best_device, inference_dtype, torch_dtype
+from alignment import dropout, tasks
+from alignment.adapters import added_tokens
+from alignment.adapters.weights import head_modules, head_name, load_adapter_file, put_adapter, unreadable
+from alignment.hardware.plan import best_device, inference_dtype, torch_dtype
 from alignment.runs import check_base
 from alignment.sources import Source, base_of, hub_file, hub_refusal, resolve
 from alignment.tasks import CAUSAL, LANGUAGE, SCORE, SEQ2SEQ, WORDS, Task

@@ -1,8 +1,8 @@
 """Makes PEFT know the suite's own adapter kind whenever PEFT is loaded after `import alignment`, without loading it before.
 
 `import alignment` costs nothing and must stay so, and a run with a bottleneck adapter shall load by plain PEFT once it was
-said. So the import of `peft` is followed by that of `alignment.bottleneck`, through the seam that Python has for it: a finder
-on `sys.meta_path`. It stays there: libraries also ask for PEFT's place without importing it.
+said. So the import of `peft` is followed by that of `alignment.adapters.bottleneck`, through the seam that Python has for it: a
+finder on `sys.meta_path`. It stays there: libraries also ask for PEFT's place without importing it.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Registering(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.inner.exec_module(module)
-        importlib.import_module("alignment.bottleneck")
+        importlib.import_module("alignment.adapters.bottleneck")
 
 
 def register_with_peft() -> None:
     """Now where PEFT is loaded already, otherwise as soon as it is."""
     if "peft" in sys.modules:
-        importlib.import_module("alignment.bottleneck")
+        importlib.import_module("alignment.adapters.bottleneck")
     else:
         sys.meta_path.insert(0, AfterPeft())

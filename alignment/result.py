@@ -14,8 +14,8 @@ from peft import PeftModel
 
 from data_recipes.files import move_in, write_text
 
-from alignment import adapter_weights
-from alignment.card import model_card
+from alignment.adapters import weights as adapter_weights
+from alignment.publishing.card import model_card
 from alignment.data import Rendered
 from alignment.models import Loading, load_base, outputs, save_and_prove
 from alignment.runs import content_hash, file_hashes

@@ -20,10 +20,11 @@ from data_recipes import hub
 from data_recipes.errors import Refused
 from data_recipes.seq2seq import AnyRenderer, make_renderer
 
-from alignment import adapter_weights, adapters, added_tokens, dropout, tasks
+from alignment import adapters, dropout, tasks
+from alignment.adapters import weights as adapter_weights, added_tokens
 from alignment.adapters import AdapterChoice
 from alignment.data import Rendered, render_part
-from alignment.hardware import Plan
+from alignment.hardware.plan import Plan
 from alignment.job import Job
 from alignment.merge import MergeRequest, merge
 from alignment.models import (

@@ -19,7 +19,7 @@ def arms(loaded, renderer, given) -> dict:
     import torch
     from transformers import GenerationConfig
 
-    from alignment.generation import only_our_settings
+    from alignment.generation.batched import only_our_settings
     from alignment.ppo import drawing
 
     stops, pad = list(renderer.stop_ids), renderer.pad_id

@@ -37,7 +37,7 @@ def judge_command(file: str, judge: str, name: str | None, limit: int | None, ke
     that reason. Its votes take nobody's place, and `stats` shows its kappa with the people. What it said is in
     FILE.NAME.requests.jsonl; the same command again goes on and asks nothing twice.
     """
-    from alignment.generators import open_generator
+    from alignment.generation.generators import open_generator
     from data_recipes.augment.endpoint import Settings
     from data_recipes.collect.store import Store
 

@@ -150,7 +150,7 @@ def check_folder(output: str | None) -> None:
 
 def question(options: dict[str, Any]) -> Any:
     """The command's options as one question."""
-    from alignment.decoding import Decoding
+    from alignment.generation.decoding import Decoding
     from alignment.evaluate.evaluation import Question
     from data_recipes.augment.endpoint import Settings
 

@@ -62,7 +62,7 @@ def loading_of(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decoding(options: dict[str, Any], temperature: float):
-    from alignment.decoding import Decoding
+    from alignment.generation.decoding import Decoding
 
     chosen = temperature if options["temperature"] is None else options["temperature"]
     return Decoding(options["max_new_tokens"], chosen, options["top_p"], options["top_k"], options["seed"])
@@ -96,7 +96,7 @@ def generate_command(models: tuple[str, ...], **options: Any) -> dict[str, Any]:
     MODEL is a run, a model folder or a hub id. Greedy for one sample, temperature 1 for several, unless said. The same
     command again continues after an interruption; settings and seeds are recorded in OUTPUT.meta.json.
     """
-    from alignment.candidates import Request, generate_file
+    from alignment.generation.candidates import Request, generate_file
 
     request = Request(
         models,
@@ -137,12 +137,12 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     commands of a session; Ctrl-C ends an answer, Ctrl-D the session. Lines may be piped in. With --json the
     conversation is printed at the end.
     """
-    from alignment.chat import Session, voice
+    from alignment.generation.chat import Session, voice
 
     ui, decoding, loading = make_ui(as_json), _decoding(options, 0.7), loading_of(options)
 
     def load(name: str, **changes: Any):
-        from alignment.candidates import taken_whole
+        from alignment.generation.candidates import taken_whole
         from alignment.models import load_policy
         from alignment.sources import resolve
 

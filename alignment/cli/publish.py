@@ -65,7 +65,7 @@ def export_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     Rows, samples, checkpoints and (unless asked) metrics stay. Refused where a secret or a path of this machine would
     be published.
     """
-    from alignment.publish import ExportRequest, export
+    from alignment.publishing.publish import ExportRequest, export
 
     output = Path(options["output"]).expanduser() if options["output"] else None
     request = ExportRequest(

@@ -50,7 +50,7 @@ align runs list runs/
 @output_options
 def list_command(folder: str, as_json: bool) -> dict[str, Any]:
     """List all runs below a folder (default: the current one)."""
-    from alignment.lineage import list_runs
+    from alignment.runs.lineage import list_runs
     from data_recipes.errors import Refused
 
     if not Path(folder).is_dir():
@@ -74,7 +74,7 @@ align runs show runs/dpo --json
 @output_options
 def show_command(run: str, as_json: bool) -> dict[str, Any]:
     """Show one run and its lineage back to the base model."""
-    from alignment.lineage import lineage
+    from alignment.runs.lineage import lineage
     from alignment.runs import Run
 
     opened = Run.open(run)

@@ -89,7 +89,7 @@ def run_stage(stage: str, options: dict[str, Any]) -> dict[str, Any]:
     run = importlib.import_module(f"alignment.stages.{stage}").run
     ui = make_ui(options["as_json"])
     if options["measure"]:
-        from alignment.measuring import measure
+        from alignment.hardware.trial import measure
 
         return measure(lambda folder: run(settings, folder, ui=ui), output, ui)
     return run(settings, output, restart=options["restart"], dry_run=options["dry_run"], ui=ui)

@@ -69,7 +69,7 @@ def adapter_text() -> str:
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    from alignment import bottleneck  # noqa: F401  (a kind of our own, registered with PEFT)
+    from alignment.adapters import bottleneck  # noqa: F401  (a kind of our own, registered with PEFT)
 
     kinds = {kind.value: [field.name for field in dataclasses.fields(made) if field.init]
              for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}

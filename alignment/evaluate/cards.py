@@ -79,7 +79,7 @@ def score_member(loaded: Any, pairs: list, *, batch_size: int) -> tuple[list, li
     Raises:
         Refused: a pair that cannot be rendered, or is longer than the model's context.
     """
-    from alignment.generation import context_length
+    from alignment.generation.batched import context_length
 
     renderer = loaded.renderer(max_length=context_length(loaded.model))
     rows = []

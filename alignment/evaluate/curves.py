@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alignment.evaluate.charts import Chart, Curve, Kind, Points, mean, part, series
 from alignment.evaluate.curves_ppo import PPO, plane
-from alignment.fitting import describe, from_series
+from alignment.overfitting import describe, from_series
 
 
 def read_metrics(file: Path) -> list[dict]:

@@ -17,7 +17,7 @@ from data_recipes.augment.endpoint import Settings
 from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_jsonl
 
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate import arms as lineup
 from alignment.evaluate import evidence, fit, references
 from alignment.evaluate.arms import Arm

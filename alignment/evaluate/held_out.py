@@ -40,7 +40,7 @@ def measure(loaded: Any, records: list, *, batch_size: int) -> RowLosses:
     Raises:
         Refused: a row that cannot be rendered.
     """
-    from alignment.generation import context_length, reads_apart
+    from alignment.generation.batched import context_length, reads_apart
 
     if reads_apart(loaded.model):
         return _measure_answers(loaded, records, batch_size)

@@ -16,7 +16,7 @@ import numpy as np
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import Answers, longer_by_prompt, pooled
 from alignment.evaluate.policies import as_messages
-from alignment.generators import open_generator
+from alignment.generation.generators import open_generator
 from alignment.sources import Source
 from data_recipes.augment.asking import Asker
 from data_recipes.augment.endpoint import Settings

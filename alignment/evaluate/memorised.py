@@ -81,7 +81,7 @@ def matched(made: list[int], expected: list[int]) -> int:
 
 def ask(loaded: Any, asked: list[Probe], span: Span, batch_size: int) -> list[int]:
     """Of each probe the number of tokens that greedy decoding got right before its first mistake."""
-    from alignment.generation import generate
+    from alignment.generation.batched import generate
 
     made = generate(loaded, [probe.context for probe in asked], max_new_tokens=span.verbatim, batch_size=batch_size,
                     where=[probe.where for probe in asked])
@@ -111,7 +111,7 @@ def measure(question: Any, compared: list[Arm], ui: Any) -> dict:
 
 def _arm(question: Any, arm: Arm, span: Span, ui: Any) -> dict:
     from alignment.evaluate.policies import load_arm_member
-    from alignment.generation import reads_apart
+    from alignment.generation.batched import reads_apart
 
     member, most = arm.members[0], question.limit or ROWS
     train, held_out = training_and_held_out(member, question)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment.decoding import Decoding, row_seed
+from alignment.generation.decoding import Decoding, row_seed
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import Answers, prompt_numbers
 from alignment.evaluate.evidence import conversation_key
@@ -44,7 +44,7 @@ def answer(
     loaded: Any, records: Sequence[Any], sampling: Sampling, on_batch: Callable | None = None
 ) -> list[list[Any]]:
     """Completions by prompt and sample."""
-    from alignment.generation import generate, reads_apart
+    from alignment.generation.batched import generate, reads_apart
 
     # an encoder reads inputs that are cut as in training; a decoder's prompt is never cut
     renderer = loaded.renderer() if reads_apart(loaded.model) else loaded.renderer(max_length=None)

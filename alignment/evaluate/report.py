@@ -15,8 +15,8 @@ from alignment import adapters
 from alignment.evaluate import retained, show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
-from alignment.fitting import Z
-from alignment.lineage import lineage
+from alignment.overfitting import Z
+from alignment.runs.lineage import lineage
 from alignment.runs import Run
 
 REPORT, FIGURE = "report.html", "figure.png"

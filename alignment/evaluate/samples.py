@@ -15,7 +15,7 @@ from data_recipes.errors import AlignError
 from data_recipes.records import BadRow, Comparison
 
 from alignment.data import RowSet, read_rows
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate.evidence import KINDS, find
 from alignment.evaluate.policies import Sampling, answer, as_messages
 from alignment.evaluate.retained import HEADLESS

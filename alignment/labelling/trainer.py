@@ -16,7 +16,7 @@ from transformers import Trainer
 from data_recipes.errors import Failed
 from data_recipes.labels import Problem
 
-from alignment.adapter_weights import head_modules
+from alignment.adapters.weights import head_modules
 from alignment.labelling.loss import balanced, balanced_labels, class_loss, labels_loss, number_loss
 from alignment.models import distance, tolerance_of
 from alignment.training.trainers import Seams

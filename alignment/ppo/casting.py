@@ -12,8 +12,9 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.render import Renderer
 from reward.learned import RewardModel
 
-from alignment import adapter_weights, adapters
-from alignment.hardware import Plan
+from alignment import adapters
+from alignment.adapters import weights as adapter_weights
+from alignment.hardware.plan import Plan
 from alignment.invariants import close
 from alignment.models import adapter_folder, load_base, load_scorer, load_tokenizer, tolerance_of
 from alignment.ppo import rewards as purses

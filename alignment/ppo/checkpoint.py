@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alignment.adapter_weights import adapter_state, load_adapter_file, put_adapter
+from alignment.adapters.weights import adapter_state, load_adapter_file, put_adapter
 from alignment.ppo.roles import CRITIC, POLICY, Roles, SharedRoles
 from alignment.ppo.rollout import Rollout, Row, keep_of
 

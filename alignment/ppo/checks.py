@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from data_recipes.errors import Failed, Refused
 
-from alignment.adapter_weights import add_role, load_adapter_file
-from alignment.generation import pad_left
+from alignment.adapters.weights import add_role, load_adapter_file
+from alignment.generation.batched import pad_left
 from alignment.models import compare, distance, tolerance_of
 from alignment.ppo.checkpoint import CRITIC_FOLDER, HEAD_FILE
 from alignment.ppo.engine import seeded

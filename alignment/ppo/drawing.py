@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from alignment.fused_lora import FusedLinear
-from alignment.generation import pad_left
+from alignment.adapters.fused_lora import FusedLinear
+from alignment.generation.batched import pad_left
 
 ENGINES = ("use_vllm", "use_transformers_continuous_batching", "cache_implementation")  # TRL's own ways of drawing faster
 WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU")  # every process holds all weights

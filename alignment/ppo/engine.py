@@ -15,7 +15,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.chat_template_utils import parse_response
 
-from alignment.generation import only_our_settings
+from alignment.generation.batched import only_our_settings
 from alignment.ppo import drawing, engines, numerics
 from alignment.ppo.log import StepLog, an_answer
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, Roles

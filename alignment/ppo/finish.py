@@ -8,7 +8,7 @@ from alignment import result
 from alignment.ppo.checkpoint import CRITIC_FOLDER, save_critic
 from alignment.ppo.checks import critic_read_back
 from alignment.ppo.roles import POLICY
-from alignment.reference import same_reference
+from alignment.runs.reference import same_reference
 from alignment.ppo.casting import reference_hash
 
 

@@ -26,7 +26,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import session as desk
     from alignment.data import pair_row
-    from alignment.planning import plan_hardware
+    from alignment.hardware.stage_plan import plan_hardware
     from alignment.result import finish
     from alignment.tasks import CAUSAL
     from alignment.training.best import settle
@@ -93,8 +93,8 @@ def _trainer(session, plan, train, held_out):
 
 def _pin(session, trainer) -> None:
     """Makes the reference an exact copy of the parent and records its hash; another one than before is refused."""
-    from alignment.adapter_weights import pin_reference
-    from alignment.reference import same_reference
+    from alignment.adapters.weights import pin_reference
+    from alignment.runs.reference import same_reference
     from alignment.training import processes
 
     if session.full:
@@ -109,8 +109,8 @@ def _pin(session, trainer) -> None:
 
 def _check_pinned(session, trainer) -> None:
     """The reference at the end is the one of the beginning: neither training nor a resume touched it."""
-    from alignment.adapter_weights import adapter_state, state_hash
-    from alignment.reference import same_reference
+    from alignment.adapters.weights import adapter_state, state_hash
+    from alignment.runs.reference import same_reference
 
     if not session.full:
         state = adapter_state(trainer.accelerator.unwrap_model(trainer.model), "ref")

@@ -41,7 +41,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 
 def _tune(job: Job, rewards: list, gold, tools: list) -> dict:
     from alignment import session as desk
-    from alignment.planning import model_shape, plan_hardware
+    from alignment.hardware.stage_plan import model_shape, plan_hardware
     from alignment.ppo.account import HEADER, account
     from alignment.ppo.finish import finish
     from alignment.ppo.tools import offer
@@ -249,7 +249,7 @@ def _examiner(session, cast, parts, watched):
 def _pin(session, cast) -> None:
     """Records the reference's hash; another one than at the run's beginning is refused."""
     from alignment.ppo.casting import reference_hash
-    from alignment.reference import same_reference
+    from alignment.runs.reference import same_reference
     from alignment.training import processes
 
     seen = reference_hash(cast.roles, session)

@@ -27,7 +27,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import session as desk
     from alignment.data import pair_row, use_margins
-    from alignment.planning import plan_hardware
+    from alignment.hardware.stage_plan import plan_hardware
     from alignment.result import finish
     from alignment.tasks import SCORE
     from alignment.training.best import settle
@@ -49,7 +49,7 @@ def _trainer(session, plan, train, held_out):
     from trl import RewardConfig
 
     from alignment import invariants
-    from alignment.adapter_weights import float_head
+    from alignment.adapters.weights import float_head
     from alignment.session import trainable_model
     from alignment.training.arguments import one_device, owned
     from alignment.training.trainers import PairRewardTrainer

@@ -29,7 +29,7 @@ def run(config, output: Path | str, *, restart: bool = False, dry_run: bool = Fa
 def _tune(job: Job) -> dict:
     from alignment import noise, session as desk
     from alignment.data import demonstration_row, target_rows
-    from alignment.planning import plan_hardware
+    from alignment.hardware.stage_plan import plan_hardware
     from alignment.result import finish
     from alignment.tasks import SEQ2SEQ
     from alignment.training import seq2seq

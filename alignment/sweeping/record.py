@@ -13,7 +13,7 @@ from data_recipes.errors import Refused
 from data_recipes.files import sha256_file, write_json
 
 from alignment.config import StageConfig
-from alignment.identity import identity
+from alignment.runs.identity import identity
 from alignment.job import compared
 from alignment.runs import Run, differences, move_aside, now, versions
 from alignment.sources import MANIFEST, resolve

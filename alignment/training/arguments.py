@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alignment.data import Rendered
-from alignment.hardware import Plan
+from alignment.hardware.plan import Plan
 from alignment.session import Session, total_steps
 
 

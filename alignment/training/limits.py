@@ -1,5 +1,5 @@
 """Beyond `hardware.max_hours` or `hardware.max_gib` a run is refused by its own first steps, with what was found and what
-would fit. What the plan alone can tell is refused by `alignment.hardware`, before anything is loaded.
+would fit. What the plan alone can tell is refused by `alignment.hardware.plan`, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from data_recipes.errors import Refused
 
 from alignment import adapters
 from alignment.cli.progress import duration
-from alignment.hardware import Plan
-from alignment.memory import GIB
+from alignment.hardware.plan import Plan
+from alignment.hardware.memory import GIB
 from alignment.runs import REFUSED
 from alignment.session import Session
 from alignment.training import processes

@@ -39,7 +39,7 @@ def join(device: str) -> None:
         return
     from accelerate import PartialState
 
-    from alignment.hardware import best_device
+    from alignment.hardware.plan import best_device
 
     try:
         # accelerate joins processor processes only where it is told that they are; it does not look for itself.

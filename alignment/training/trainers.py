@@ -18,7 +18,7 @@ from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from reward.losses import bradley_terry_losses, centering_penalties
 
-from alignment.fitting import Turning
+from alignment.overfitting import Turning
 from alignment.invariants import first_batch
 from alignment.training.label_head import attach_label_head
 from alignment.training.smoothing import attach_smoothing

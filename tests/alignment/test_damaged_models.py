@@ -7,7 +7,7 @@ import json
 import pytest
 from safetensors.torch import load_file, save_file
 
-from alignment.adapter_weights import load_adapter_file
+from alignment.adapters.weights import load_adapter_file
 from alignment.models import Loading, load_base, load_policy
 from alignment.sources import resolve
 from data_recipes.errors import Refused

@@ -18,7 +18,7 @@ from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
 from tests import tiny
 from tests.alignment.chains import StoppingUi, run_stage, weights, world
-from tests.alignment.test_runs import make_run
+from tests.alignment.runs.test_runs import make_run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from trl import DPOConfig, RewardConfig
 
 from alignment import invariants
-from alignment.adapter_weights import float_head
+from alignment.adapters.weights import float_head
 from alignment.data import Rendered
 from alignment.models import TOLERANCE, check_finite, compare, outputs, save_and_prove, tolerance_of
 from alignment.training.trainers import PairDpoTrainer, PairRewardTrainer

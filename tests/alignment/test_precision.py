@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alignment.hardware import native_bfloat16
+from alignment.hardware.plan import native_bfloat16
 from alignment.models import load_scorer
 from alignment.training import processes
 from data_recipes.errors import Refused

@@ -11,7 +11,7 @@ from alignment.cli import run
 from alignment.config import load
 from alignment.rendering import read_tools
 from data_recipes.errors import Refused
-from tests.alignment.test_runs import make_run
+from tests.alignment.runs.test_runs import make_run
 
 TOOL = {"name": "weather", "description": "The weather.", "parameters": {"type": "object", "properties": {}}}
 

@@ -10,12 +10,13 @@ from peft import AutoPeftModelForSeq2SeqLM
 from torch.nn import functional as F
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration, Trainer
 
-from alignment import adapter_weights, dpo, ppo_policy, reward_model
+from alignment import dpo, ppo_policy, reward_model
+from alignment.adapters import weights as adapter_weights
 from alignment.adapters import AdapterChoice
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
-from alignment.generation import generate, stream
-from alignment.memory import ModelShape, estimate
+from alignment.generation.batched import generate, stream
+from alignment.hardware.memory import ModelShape, estimate
 from alignment.merge import MergeRequest, merge
 from alignment.models import Loaded, load_policy, outputs
 from alignment.sources import Source

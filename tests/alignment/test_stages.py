@@ -8,9 +8,9 @@ import torch
 from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from alignment.adapter_weights import load_adapter_file, state_hash
+from alignment.adapters.weights import load_adapter_file, state_hash
 from alignment.models import load_policy, load_run, load_scorer, outputs
-from alignment.lineage import lineage
+from alignment.runs.lineage import lineage
 from alignment.runs import Run
 from data_recipes.errors import Interrupted, Refused
 from data_recipes.files import write_jsonl

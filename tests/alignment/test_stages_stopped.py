@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from alignment.adapter_weights import load_adapter_file
+from alignment.adapters.weights import load_adapter_file
 from alignment.runs import Run
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl
@@ -113,8 +113,8 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path):
 def test_out_of_memory_in_one_of_several_processes_leaves_half_for_all(tmp_path):
     from types import SimpleNamespace
 
-    from alignment.hardware import Plan
-    from alignment.planning import keep_plan
+    from alignment.hardware.plan import Plan
+    from alignment.hardware.stage_plan import keep_plan
     from alignment.training.loop import _too_large
 
     def plan():

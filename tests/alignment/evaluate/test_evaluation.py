@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignment.cli import run as align
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate.cards import over_prompts
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.show import notes, print_result, short_names

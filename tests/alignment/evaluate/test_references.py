@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate import references
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.show import print_result

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from alignment.cli import run as align
-from alignment.decoding import Decoding
+from alignment.generation.decoding import Decoding
 from alignment.evaluate import samples
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.page import cell_text, render

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from alignment import adapters, api
-from alignment.adapter_table import FAMILIES as CLAIMED
-from alignment.adapter_table import claim, merging
-from alignment.adapter_weights import continued_adapter, load_adapter_file, pin_reference, state_hash
-from alignment.bottleneck import BottleneckConfig  # noqa: F401  (PEFT knows bottlenecks by it)
-from alignment.folding import probe_rows
+from alignment.adapters.table import FAMILIES as CLAIMED
+from alignment.adapters.table import claim, merging
+from alignment.adapters.weights import continued_adapter, load_adapter_file, pin_reference, state_hash
+from alignment.adapters.bottleneck import BottleneckConfig  # noqa: F401  (PEFT knows bottlenecks by it)
+from alignment.adapters.folding import probe_rows
 from alignment.merge import MergeRequest, merge
 from alignment.models import Loading, adapter_folder, load_base, load_policy, load_run, outputs
 from alignment.runs import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alignment import adapters
-from alignment.adapter_table import table
+from alignment.adapters.table import table
 from data_recipes.errors import Refused
 from tests.alignment.kinds.cells import KINDS, Cell, cells
 
@@ -28,7 +28,7 @@ def test_the_table_is_shown_as_it_is():
     pages = [page for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")) if head in page.read_text(encoding="utf-8")]
     assert ROOT / "docs" / "adapters.md" in pages
     for page in pages:
-        assert table() in page.read_text(encoding="utf-8"), f"{page.name}: python -m alignment.adapter_table"
+        assert table() in page.read_text(encoding="utf-8"), f"{page.name}: python -m alignment.adapters.table"
 
 
 def test_every_kind_is_tried_in_some_family():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignment.memory import ModelShape, drawing_bytes, estimate, scoring_bytes, size_text
+from alignment.hardware.memory import ModelShape, drawing_bytes, estimate, scoring_bytes, size_text
 from alignment.ppo.roles import CRITIC, POLICY, REFERENCE, REWARD
 from tests.alignment.chains import run_stage
 from tests.alignment.ppo import rules_of_tests

@@ -89,7 +89,7 @@ def _within(part: list[int], row: list[int]) -> bool:
 
 def speak(monkeypatch, first: str, then: str = "it is done") -> None:
     """Scripts the policy in training (both engines) and in evaluation (the suite's own generation)."""
-    from alignment.generation import Completion
+    from alignment.generation.batched import Completion
     from alignment.ppo.engine import GRPOTrainer, RolloutEngine
 
     def turn(trainer, prompt_ids, *args, **kwargs):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignment.candidates import joined
-from alignment.resumable import meta_file
+from alignment.generation.candidates import joined
+from alignment.generation.resumable import meta_file
 from data_recipes.collect.effort import DECIDE_SECONDS, effort, seconds_of
 from data_recipes.collect.items import as_rows, read_items, word_count
 from data_recipes.collect.model import Answer, Item, ListPlan

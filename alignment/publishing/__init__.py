@@ -1,0 +1,1 @@
+"""What leaves the machine: runs for others, without its paths, its rows and its secrets."""
