@@ -6,7 +6,7 @@ import ctypes
 import math
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -302,6 +302,6 @@ def half_micro_batch(plan: Plan) -> Plan:
     micro = next(
         rows for rows in range(plan.micro_batch // 2, 0, -1) if (plan.micro_batch * plan.accumulation) % rows == 0
     )
-    plan.accumulation, plan.micro_batch = plan.micro_batch * plan.accumulation // micro, micro
-    plan.reasons.append(f"out of memory: micro-batch {micro}, accumulation {plan.accumulation}")
-    return plan
+    accumulation = plan.micro_batch * plan.accumulation // micro
+    reasons = [*plan.reasons, f"out of memory: micro-batch {micro}, accumulation {accumulation}"]
+    return replace(plan, micro_batch=micro, accumulation=accumulation, reasons=reasons)

@@ -43,7 +43,7 @@ def join(device: str) -> None:
 
     try:
         # accelerate joins processor processes only where it is told that they are; it does not look for itself.
-        state = PartialState(cpu=best_device(device).type == "cpu", timeout=PATIENCE)
+        state = PartialState(cpu=best_device(device).type == "cpu", timeout=PATIENCE, **meeting_place())
     except ValueError as error:
         raise Refused(
             f"the launcher started {world()} processes that cannot join ({error})",
@@ -51,6 +51,26 @@ def join(device: str) -> None:
             do=HOW_TO_LAUNCH,
         ) from error
     agree(world(), state.num_processes)
+
+
+def again() -> int:
+    """How often the launcher has started its processes anew (`--max_restarts`), since one of them ended with an error."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def meeting_place() -> dict[str, Any]:
+    """What a launch that began anew gives to `init_process_group`: a part of the store of its own.
+
+    PyTorch's launcher keeps one store over its restarts, in which the addresses of the processes that have ended still stand:
+    the new ones would call there and be refused. DeepSpeed joins by itself and takes no store. Empty for a first launch.
+    """
+    if not again() or sharded() == "DeepSpeed":
+        return {}
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    return {"store": PrefixStore(f"restart_{again()}", store), "rank": rank, "world_size": size}
 
 
 def agree(started: int, joined: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alignment.runs import Run
 from alignment.training import processes
 from data_recipes.errors import Refused
 from tests.alignment.chains import metrics, run_stage, world
@@ -34,15 +35,16 @@ QUICK = [
 ]
 
 
-def launch(stage, files, model, output):
+def launch(stage, files, model, output, *more, options=(), program=("alignment",)):
     command = [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
         "--config_file",
         str(ROOT / "configs/accelerate/ddp.yaml"),
+        *options,
         "-m",
-        "alignment",
+        *program,
         stage,
         "--model",
         str(model),
@@ -51,6 +53,7 @@ def launch(stage, files, model, output):
         "--output",
         str(output),
         *QUICK,
+        *more,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, cwd=output.parent)
@@ -67,6 +70,40 @@ def test_two_processes_give_the_single_process_losses(tmp_path, stage):
     for ours, single in zip(two, one, strict=True):
         assert ours["loss"] == pytest.approx(single["loss"], abs=1e-4)
         assert ours["num_tokens"] == single["num_tokens"]
+
+
+@pytest.mark.slow
+def test_a_launch_that_may_restart_goes_on_after_an_out_of_memory_in_one_process(tmp_path):
+    """The second process has no memory for more than one row from its fourth pass on, when step 2 is kept."""
+    files = world(tmp_path, rows=24)
+    done = launch("sft", files, files["base"], tmp_path / "two", "--set", "hardware.micro_batch=2",
+                  options=("--max_restarts", "1"), program=("tests.alignment.short_of_memory", "1", "3"))  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("out of memory at 2 rows") == 1 and "continuing after step 2" in done.stderr
+    hardware = Run.open(tmp_path / "two").manifest["hardware"]
+    assert (hardware["micro_batch"], hardware["accumulation"]) == (1, 2)
+    run_stage("sft", files, files["base"], tmp_path / "one", training__epochs=1, adapter__dropout=0.0, adapter__rank=16)
+    for ours, single in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
+        assert ours["loss"] == pytest.approx(single["loss"], abs=1e-4)
+
+
+def test_a_launch_begun_anew_meets_where_no_ended_process_left_its_address(monkeypatch):
+    from torch.distributed import PrefixStore, TCPStore
+
+    launchers = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    launchers.set("address", "of a process that has ended")
+    said = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(launchers.port), "RANK": "1", "WORLD_SIZE": "2",
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}  # fmt: skip
+    for key, value in said.items():
+        monkeypatch.setenv(key, value)
+    assert processes.meeting_place() == {}
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    place = processes.meeting_place()
+    assert (place["rank"], place["world_size"]) == (1, 2) and not place["store"].check(["address"])
+    place["store"].set("address", "new")
+    assert PrefixStore("restart_1", launchers).get("address") == b"new"
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert processes.meeting_place() == {}
 
 
 def test_processes_that_do_not_hear_each_other_are_refused(tmp_path):

@@ -121,6 +121,7 @@ def test_out_of_memory_in_one_of_several_processes_leaves_half_for_all(tmp_path)
         return Plan("cuda", "bfloat16", "bfloat16", "auto", False, 1, 2, 4, 1, False)
 
     error = _too_large(plan(), tmp_path / "checkpoints")
+    assert "out of memory at 4 rows" in error.paragraph()
     assert "same command again goes on from the last checkpoint with 2" in error.paragraph()
     run = SimpleNamespace(manifest={"hardware": plan().as_dict()}, checkpoints=tmp_path / "checkpoints")
     kept = keep_plan(SimpleNamespace(job=SimpleNamespace(run=run)), plan())
