@@ -11,24 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alignment.cli.commands import command, make_ui, only_one, output_options
+from alignment.flags import SHORT_FLAGS
 
 if TYPE_CHECKING:
     from alignment.config import StageConfig
 
-# Texts, not numbers: the schema checks them, so that --lr 1e-4 and training.learning_rate: 1e-4 meet the same rule.
-SHORT_FLAGS: tuple[tuple[str, str, str, str], ...] = (
-    ("--lr", "training.learning_rate", "NUMBER", "Peak learning rate; by default the stage's own."),
-    ("--epochs", "training.epochs", "NUMBER", "Passes over the training rows."),
-    ("--batch-size", "training.batch_size", "N", "Rows an optimizer step, over all devices."),
-    ("--max-steps", "training.max_steps", "N", "Stop after so many optimizer steps instead."),
-    ("--max-length", "data.max_length", "N", "Longest row in tokens."),
-    ("--rank", "adapter.rank", "N", "Rank of the adapter's matrices."),
-    ("--seed", "training.seed", "N", "Seed of split, order, adapter and dropout."),
-    ("--max-rejected", "data.max_rejected", "SHARE", "Share of bad rows that may be dropped."),
-    ("--validation", "data.validation", "FILE", "Held-out rows, instead of a split."),
-    ("--max-hours", "hardware.max_hours", "H", "Refuse a run whose first steps say that it takes longer."),
-    ("--max-gib", "hardware.max_gib", "N", "Refuse a run that needs more memory a process or GPU."),
-)
 # Of these a second one would be taken in place of the first, which is no figure that a later flag corrects.
 ONE: dict[str, Any] = {"multiple": True, "callback": only_one}
 

@@ -8,8 +8,9 @@ wrong kind with what was expected, each with the place where it stands. Nothing 
 """
 
 from alignment.config.describe import describe, schema
-from alignment.config.loading import FLAGS, load
+from alignment.config.loading import load
 from alignment.config.stages import DpoConfig, RewardConfig, SftConfig, StageConfig
+from alignment.flags import FLAGS
 from alignment.stages import STAGES
 
 __all__ = ["FLAGS", "STAGES", "DpoConfig", "RewardConfig", "SftConfig", "StageConfig", "describe", "load", "schema"]

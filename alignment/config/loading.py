@@ -19,27 +19,10 @@ from alignment.config import defaults, presets, trainer
 from alignment.config.describe import expected_of, keys_of
 from alignment.config.names import meant, nearest
 from alignment.config.stages import CONFIGS, StageConfig
+from alignment.flags import FLAGS
 from data_recipes import strict_yaml
 from data_recipes.errors import Refused
 
-FLAGS: dict[str, str] = {
-    "model.path": "--model",
-    "data.train": "--data",
-    "data.validation": "--validation",
-    "data.max_length": "--max-length",
-    "data.max_rejected": "--max-rejected",
-    "adapter.rank": "--rank",
-    "training.learning_rate": "--lr",
-    "training.epochs": "--epochs",
-    "training.max_steps": "--max-steps",
-    "training.batch_size": "--batch-size",
-    "training.seed": "--seed",
-    "hardware.max_hours": "--max-hours",
-    "hardware.max_gib": "--max-gib",
-    "ppo.reward": "--reward",
-    "ppo.gold": "--gold",
-    "classify.task": "--task",
-}
 QLORA_BITS = "4bit"  # what `adapter.kind: qlora` means where model.quantisation does not say 8bit
 Tree = dict[str, Any]
 Origins = dict[str, str]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 
+from alignment.cli import program
 from alignment.config import FLAGS, STAGES, describe, load, schema
+from alignment.config.describe import keys_of
+from alignment.flags import SHORT_FLAGS
 from data_recipes.errors import Refused
 
 
@@ -139,6 +143,15 @@ def test_a_short_flag_is_named_in_its_error():
 
 def test_every_flag_belongs_to_a_key():
     assert set(FLAGS) <= {line.key for stage in STAGES for line in describe(stage)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_flag_that_an_error_may_name_is_an_option_of_the_stage(stage):
+    """Written once: an option that is renamed is named so in errors too."""
+    command = program.get_command(click.Context(program), stage)
+    options = {text for option in command.params for text in option.opts}
+    assert {flag for key, flag in FLAGS.items() if key in keys_of(stage)} <= options
+    assert {flag for flag, *_ in SHORT_FLAGS} <= set(FLAGS.values()) & options
 
 
 def test_lists_and_mappings_can_be_set():
