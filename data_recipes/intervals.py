@@ -35,8 +35,21 @@ class Interval:
     def text(self, *, percent: bool = False, digits: int = 2) -> str:
         """For people: `61.2 % [55.0, 67.1]` or `0.43 [0.31, 0.55]`."""
         if percent:
-            return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+            return f"{100 * self.value:.1f} % {bounds_text(100 * self.low, 100 * self.high, self.n, '.1f')}"
+        return f"{self.value:.{digits}f} {bounds_text(self.low, self.high, self.n, f'.{digits}f')}"
+
+
+def is_point(low: float, high: float) -> bool:
+    """Whether bounds are one number, up to the rounding of a mean."""
+    return math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def bounds_text(low: float, high: float, n: int | None, form: str, alike: str = "alike") -> str:
+    """`[55.0, 67.1]`; of a single unit `(of one)`, and where all units say the same `(all 40 alike)`: no draw of them differs from
+    another then, and bounds that are one point would look like certainty."""
+    if not is_point(low, high):
+        return f"[{low:{form}}, {high:{form}}]"
+    return "(of one)" if n == 1 else f"(all {alike})" if n is None else f"(all {n:,} {alike})"
 
 
 def wilson(successes: float, n: int, *, level: float = LEVEL) -> Interval:
@@ -94,7 +107,7 @@ def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAM
     """Percentile bootstrap of mean(ours - theirs), both measured on the same prompts, shape (P,) each.
 
     Where two that say yes or no (1 or 0) agree on every prompt no draw shows a difference; the bounds are then Wilson's of none
-    seen, so that equal on four prompts is no certainty.
+    seen, so that equal on four prompts is no certainty. Where they differ on every prompt they are those of two shares.
 
     Raises:
         ValueError: the two differ in length.
@@ -102,7 +115,9 @@ def paired_difference(ours_P, theirs_P, *, seed: int = 0, resamples: int = RESAM
     ours_P, theirs_P = _vector(ours_P), _vector(theirs_P)
     if ours_P.shape != theirs_P.shape:
         raise ValueError(f"pairs are needed, not {len(ours_P)} and {len(theirs_P)} values")
-    if np.array_equal(ours_P, theirs_P) and np.isin(ours_P, (0.0, 1.0)).all():
+    if np.ptp(ours_P - theirs_P) == 0 and np.isin([ours_P, theirs_P], (0.0, 1.0)).all():
+        if ours_P[0] != theirs_P[0]:
+            return share_difference(*(wilson(float(one.sum()), len(one), level=level) for one in (ours_P, theirs_P)))
         most = wilson(0, len(ours_P), level=level).high
         return Interval(0.0, -most, most, len(ours_P), level)
     return bootstrap_mean(ours_P - theirs_P, seed=seed, resamples=resamples, level=level)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import textwrap
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from data_recipes.intervals import is_point
 
 from alignment.evaluate.charts import STEPS, Chart, Points
 
@@ -89,19 +93,18 @@ def draw_bars(panels: list[dict]) -> Figure:
 def _marks(axes: Any, bars: list[dict], colours: dict[str, str], *, percent: bool) -> None:
     scale, places = 100 if percent else 1, range(len(bars))
     values, lows, highs = ([scale * bar[key] for bar in bars] for key in ("value", "low", "high"))
+    alike = [is_point(low, high) for low, high in zip(lows, highs, strict=True)]
     drawn = [MUTED if bar.get("muted") else colours[bar["label"]] for bar in bars]
     if percent:
         axes.bar(places, values, width=0.62, color=drawn, alpha=0.85, zorder=2)
     else:
         axes.scatter(places, values, s=36, color=drawn, zorder=4)
-    errors = [
-        [v - low for v, low in zip(values, lows, strict=True)],
-        [high - v for v, high in zip(values, highs, strict=True)],
-    ]
+    errors = np.abs(np.subtract([lows, highs], values))
+    errors[:, alike] = math.nan  # a bar of no length would look like certainty
     axes.errorbar(places, values, yerr=errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=4, zorder=3)
-    for place, value, high in zip(places, values, highs, strict=True):
+    for place, value, high, point in zip(places, values, highs, alike, strict=True):
         axes.annotate(
-            f"{value:.1f} %" if percent else f"{value:.2f}",
+            (f"{value:.1f} %" if percent else f"{value:.2f}") + "\n(all alike)" * point,
             (place, high),
             xytext=(0, 4),
             textcoords="offset points",

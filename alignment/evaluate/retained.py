@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_recipes.errors import Refused
-from data_recipes.intervals import bootstrap_ratio
+from data_recipes.intervals import bootstrap_ratio, bounds_text
 
 from alignment.evaluate.arms import Arm, base_source, finished, tidy
 from alignment.evaluate.evidence import in_files, prompt_keys
@@ -153,7 +153,8 @@ def verdict(arm: dict) -> str:
         return ""
     if change is None:
         return f"{arm['name']} and {arm['before']} count other tokens: compare bits per byte."
-    figures = f"{change['value']:+.3f} nats a token [{change['low']:+.3f}, {change['high']:+.3f}]"
+    bounds = bounds_text(change["low"], change["high"], change.get("n"), "+.3f")
+    figures = f"{change['value']:+.3f} nats a token {bounds}"
     if change["low"] > 0:
         return f"{arm['name']} has forgotten: {figures} on general rows since {arm['before']}."
     if change["high"] < 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from data_recipes.intervals import bounds_text
+
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, header, rows
 
 
@@ -95,7 +97,8 @@ def reward_table(result: dict, reward: dict) -> Table:
     rows = []
     for arm in result["arms"]:
         found = arm["answers"]["rewards"][reward["name"]]
-        controlled = percent(found.get("length_controlled")) + (
+        alike = "tied" if found.get("ties") == 1 else "alike"
+        controlled = percent(found.get("length_controlled"), alike) + (
             " ?" if found.get("length_controlled_extrapolates") else ""
         )
         rows.append(
@@ -103,7 +106,7 @@ def reward_table(result: dict, reward: dict) -> Table:
                 names[arm["name"]],
                 interval(found["mean"], 3),
                 interval(found.get("difference"), 3, signed=True),
-                percent(found.get("win_rate")),
+                percent(found.get("win_rate"), alike),
                 controlled,
                 share(found.get("ties")),
                 seeds(found["spread"], 3),
@@ -124,8 +127,9 @@ def judge_table(result: dict, judge: dict) -> Table:
     rows = []
     for arm in result["arms"][1:]:
         found = arm["answers"]["judges"][judge["name"]]
-        controlled = percent(found["length_controlled"]) + (" ?" if found["length_controlled_extrapolates"] else "")
-        rows.append((names[arm["name"]], percent(found["win_rate"]), controlled, share(found["ties"]),
+        alike = "tied" if found["ties"] == 1 else "alike"
+        controlled = percent(found["length_controlled"], alike) + (" ?" if found["length_controlled_extrapolates"] else "")
+        rows.append((names[arm["name"]], percent(found["win_rate"], alike), controlled, share(found["ties"]),
                      share(found["abstained"]), f"{found['prompts']:,}"))
     title = f"judge {judge['name']}: wins are over {names[result['baseline']]}, a tie counts half, abstentions are left out"
     return title, header, rows
@@ -199,15 +203,16 @@ def interval(found: dict | None, digits: int, *, signed: bool = False) -> str:
         return ""
     if found["value"] is None:
         return "-"
-    sign = "+" if signed else ""
-    return "{v:{s}.{d}f} [{l:{s}.{d}f}, {h:{s}.{d}f}]".format(
-        v=found["value"], l=found["low"], h=found["high"], s=sign, d=digits
-    )
+    form = f"{'+' if signed else ''}.{digits}f"
+    return f"{found['value']:{form}} {bounds_text(found['low'], found['high'], found.get('n'), form)}"
 
 
-def percent(found: dict | None) -> str:
-    """`61.2 % [55.0, 67.1]`."""
-    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]" if found else ""
+def percent(found: dict | None, alike: str = "alike") -> str:
+    """`61.2 % [55.0, 67.1]`; `50.0 % (all 40 tied)` where all units say the same and `alike` is the word for it."""
+    if not found:
+        return ""
+    bounds = bounds_text(100 * found["low"], 100 * found["high"], found.get("n"), ".1f", alike)
+    return f"{100 * found['value']:.1f} % {bounds}"
 
 
 def share(value: float | None) -> str:

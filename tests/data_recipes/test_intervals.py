@@ -10,6 +10,7 @@ from data_recipes.intervals import (
     bootstrap,
     bootstrap_mean,
     bootstrap_ratio,
+    bounds_text,
     mean_or_share,
     paired_difference,
     share_difference,
@@ -86,6 +87,14 @@ def test_equal_on_every_prompt_is_no_certainty():
     found = paired_difference(same, same)
     assert found.value == 0 and found.high == -found.low == wilson(0, 40).high == pytest.approx(0.0876, abs=1e-4)
     assert paired_difference(same, 1 - same).high > 0.2
+    apart = paired_difference(np.ones(40), np.zeros(40))
+    assert apart.value == apart.high == 1 and apart.low == pytest.approx(1 - 0.0876 * 2**0.5, abs=1e-3)
+
+
+def test_bounds_that_are_one_point_are_said_as_what_they_are():
+    assert bootstrap_mean([3.0] * 5).text() == "3.00 (all 5 alike)" and bootstrap_mean([3.0]).text() == "3.00 (of one)"
+    assert bootstrap_mean([0.1] * 7).text(percent=True) == "10.0 % (all 7 alike)"
+    assert wilson(0, 4).text(percent=True) == "0.0 % [0.0, 49.0]" and bounds_text(0.5, 0.5, None, ".1f", "tied") == "(all tied)"
 
 
 def test_ratio_by_hand_and_against_a_loop():

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from alignment.evaluate import show
 from alignment.evaluate.compare import Answers, against, by_prompt, describe, pooled, spread, ties, wins_by_prompt
+from alignment.evaluate.figures import draw_bars
 from alignment.evaluate.judging import against as judged
 from reward.judge import Verdict
 
@@ -61,6 +63,20 @@ def test_a_judges_rows_of_one_prompt_count_as_one():
 def test_all_won_is_no_certainty():
     found = against(answers(np.ones((1, 40, 1))), answers(np.zeros((1, 40, 1))), "rule", seed=0)
     assert found["win_rate"]["value"] == 1 and found["win_rate"]["low"] == pytest.approx(0.912, abs=0.001)
+
+
+def test_all_tied_is_no_certainty_either():
+    """No draw of forty ties differs from another, and [50.0, 50.0] would look like forty wins and forty losses without doubt."""
+    same = answers(np.ones((1, 40, 1)) / 3)
+    found = {**against(same, same, "rule", seed=0), **describe(same, seed=0)["rewards"]["rule"]}
+    arms = [{"name": name, "answers": {"rewards": {"rule": found}}} for name in ("sft", "dpo")]
+    _, _, rows = show.reward_table({"arms": arms, "baseline": "sft"}, {"name": "rule", "kind": "rule", "proxy": False})
+    tied = "50.0 % (all 40 tied)"
+    assert rows[1] == ("dpo", "0.333 (all 40 alike)", "+0.000 (all 40 alike)", tied, tied, "100 %", "1")
+    assert found["win_rate"]["n"] == 40 and found["win_rate"]["low"] == 0.5  # the JSON has the count, and stays as it was
+    bars = [{"label": "dpo", **found["win_rate"]}, {"label": "ppo", "value": 0.5, "low": 0.4, "high": 0.6}]
+    axes = draw_bars([{"title": "Wins", "bars": bars, "percent": True}]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["50.0 %\n(all alike)", "50.0 %"]
 
 
 def test_winning_by_length_alone_is_seen():
