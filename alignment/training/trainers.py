@@ -66,6 +66,7 @@ class Seams:
         self.beside, self.turning = beside or {}, Turning()
         self.units: list[tuple[float, float]] = []
         self.sizes: list[float] = []
+        self.own_sizes: dict[str, list[float]] = {}
         self.data_collator = RowCollator(self.data_collator)
         self.step_rows: list = []
         self.step_losses: list = []
@@ -100,14 +101,14 @@ class Seams:
         A mean over tokens (or pairs) does not depend on the batches; the Trainer's is one over batches, and so are TRL's
         figures beside the loss, in which the one pair of a last batch would count as much as all of a whole one.
         """
-        self.units, self.sizes = [], []
+        self.units, self.sizes, self.own_sizes = [], [], {}
         found = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         sums_U, counts_U = np.array(self.units, dtype=np.float64).reshape(-1, 2).T
         found.metrics[f"{metric_key_prefix}_loss"] = float(sums_U.sum() / counts_U.sum())
         if metric_key_prefix != "eval":
             return found
         found.metrics.update(self.turning.advance(sums_U, counts_U))
-        weigh(self._metrics["eval"], self.sizes)
+        weigh(self._metrics["eval"], self.sizes, self.own_sizes)
         noted = {name: list(values) for name, values in self._metrics["eval"].items()}  # TRL's, of these rows alone
         for name, rows in self.beside.items():
             loader, key = self.get_eval_dataloader(rows), f"eval_{name}"
@@ -131,15 +132,17 @@ class Seams:
         """The model card is written once, from the manifest; TRL would write one at every checkpoint."""
 
 
-def weigh(figures: dict[str, list[float]], sizes: list[float]) -> None:
+def weigh(figures: dict[str, list[float]], sizes: list[float], own_sizes: dict[str, list[float]]) -> None:
     """Puts one number in place of each figure's list over batches: the mean by the batches' sizes, or the extreme that it is.
 
-    A list that is not one of these batches (a counter) is left as it is.
+    own_sizes: of figures that are means over something else than the rest (tokens, where the others are over pairs). A list that
+    is not one of these batches (a counter) is left as it is.
     """
     extremes = {"min_reward": min, "max_reward": max}
     for name, values in figures.items():
-        if len(values) == len(sizes):
-            figures[name] = [extremes[name](values) if name in extremes else float(np.average(values, weights=sizes))]
+        weights = own_sizes.get(name, sizes)
+        if len(values) == len(weights):
+            figures[name] = [extremes[name](values) if name in extremes else float(np.average(values, weights=weights))]
 
 
 class SftTrainer(Seams, SFTTrainer):
@@ -201,3 +204,14 @@ class PairDpoTrainer(Seams, DPOTrainer):
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # TRL's own version only takes text and would render it a second time, by other rules.
         return dataset
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        for name, tokens in self._tokens_of(inputs["completion_mask"]).items():
+            self.own_sizes.setdefault(name, []).append(tokens)
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def _tokens_of(self, completed_2BT: torch.Tensor) -> dict[str, float]:
+        """Over how many tokens of a batch, of all processes, TRL averages each of its figures that are means over tokens."""
+        chosen, rejected = (side[:, 1:].sum().reshape(1) for side in completed_2BT.to(self.args.device).chunk(2))
+        chosen, rejected = (self.accelerator.gather_for_metrics(count).sum().item() for count in (chosen, rejected))
+        return {"entropy": chosen + rejected, "mean_token_accuracy": chosen, "logits/chosen": chosen, "logits/rejected": rejected}

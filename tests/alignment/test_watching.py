@@ -70,7 +70,8 @@ def test_the_held_out_loss_of_tuning_is_a_mean_over_tokens_whatever_the_micro_ba
 
 @pytest.mark.parametrize(("stage", "figures"), [
     ("reward", ["eval_accuracy", "eval_margin", "eval_mean_reward", "eval_min_reward", "eval_max_reward"]),
-    ("dpo", ["eval_rewards/accuracies", "eval_rewards/margins", "eval_rewards/chosen", "eval_logps/rejected"]),
+    ("dpo", ["eval_rewards/accuracies", "eval_rewards/margins", "eval_rewards/chosen", "eval_logps/rejected", "eval_entropy",
+             "eval_mean_token_accuracy", "eval_logits/chosen", "eval_logits/rejected"]),
 ])
 def test_a_last_batch_of_one_row_counts_as_one_row(files, tmp_path, stage, figures):
     """Held out are 11 rows: three batches of four and three, whose mean of means would be another figure."""
@@ -84,8 +85,11 @@ def test_a_last_batch_of_one_row_counts_as_one_row(files, tmp_path, stage, figur
 
 def test_figures_of_batches_are_weighed_by_their_sizes():
     figures = {"accuracy": [1.0, 0.0], "min_reward": [-1.0, -3.0], "max_reward": [2.0, 5.0], "num_tokens": [7]}
-    weigh(figures, [3, 1])
+    weigh(figures, [3, 1], {})
     assert figures == {"accuracy": [0.75], "min_reward": [-3.0], "max_reward": [5.0], "num_tokens": [7]}
+    figures = {"accuracy": [1.0, 0.0], "entropy": [1.0, 0.0]}
+    weigh(figures, [3, 1], {"entropy": [10, 30]})
+    assert figures == {"accuracy": [0.75], "entropy": [0.25]}
 
 
 def test_rows_beside_leave_the_figures_of_the_held_out_rows_alone(files, tmp_path):
