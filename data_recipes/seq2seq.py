@@ -71,7 +71,9 @@ def prepare(tokenizer, add_tokens=()) -> Preparation:
                       "tokenizer.pad_token = ...; tokenizer.save_pretrained(FOLDER)")
     made = Preparation(stop_ids=[tokenizer.eos_token_id], encoder_decoder=True)
     made.added = add_named(tokenizer, list(add_tokens), made.notes)
+    bare, said = not tokenizer.chat_template, len(made.notes)
     tokenizer.chat_template = _template(tokenizer.chat_template, made.notes)
+    made.chosen = " ".join(made.notes[said:]) if bare else ""
     made.template_fingerprint = sha256_text(without_defaults(tokenizer.chat_template))
     made.special_tokens = special_tokens(tokenizer, made.stop_ids, list(add_tokens))
     return made

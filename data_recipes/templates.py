@@ -53,7 +53,8 @@ PROBE = "qzvx"  # a word that no template writes by itself
 class Preparation:
     """What `prepare_tokenizer` settled. `notes` are sentences for the user; `special_tokens` goes to the manifest.
 
-    encoder_decoder: rows are rendered for an encoder and a decoder (`data_recipes.seq2seq`).
+    encoder_decoder: rows are rendered for an encoder and a decoder (`data_recipes.seq2seq`). chosen: the note that names the
+    template, where the model has none of its own.
     """
 
     notes: list[str] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Preparation:
     template_fingerprint: str = ""
     special_tokens: dict = field(default_factory=dict)
     encoder_decoder: bool = False
+    chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def prepare_tokenizer(tokenizer, add_tokens=()) -> Preparation:
                       do="Convert it once: AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(FOLDER)")
     made = Preparation()
     made.added = add_named(tokenizer, list(add_tokens), made.notes)
+    bare, said = not tokenizer.chat_template, len(made.notes)
     tokenizer.chat_template = choose_template(tokenizer, made.notes)
+    made.chosen = " ".join(made.notes[said:]) if bare else ""
     stops = find_stops(tokenizer)
     made.stop_ids = stops.ends
     tokenizer.pad_token = choose_pad(tokenizer, made.stop_ids)

@@ -149,7 +149,10 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
         source = resolve(name)
         if whole := taken_whole(source, loading["quantisation"]):
             ui.warn(whole)
-        return voice(load_policy(source, **{**loading, **changes}), name)
+        loaded = load_policy(source, **{**loading, **changes})
+        if chosen := loaded.preparation.chosen:
+            ui.say(f"{name}: {chosen}")
+        return voice(loaded, name)
 
     session = Session(
         load(model),

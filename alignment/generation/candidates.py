@@ -189,7 +189,7 @@ def answer(request: Request, number: int, source: Source, rows: list, record: di
 
 
 def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
-    """The model and its renderer; says which settings of its folder are not applied."""
+    """The model and its renderer; says which template one without gets, and which settings of its folder are not applied."""
     from alignment.generation.batched import folder_settings
     from alignment.models import load_policy
 
@@ -197,6 +197,8 @@ def load(request: Request, source: Source, ui: Any) -> tuple[Any, Any]:
         ui.warn(whole)
     loaded = load_policy(source, **request.how)
     renderer = loaded.renderer(**({} if request.system is None else {"system": request.system}))
+    if chosen := loaded.preparation.chosen:
+        ui.say(f"{source.text}: {chosen}")
     ignored = folder_settings(loaded.model)
     ui.say(
         f"{source.text}: loaded on {loaded.device}"

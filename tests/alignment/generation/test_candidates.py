@@ -20,7 +20,7 @@ from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
 from tests.alignment.made_runs import policy_run, reward_run
 from tests.alignment.test_merge import Heard
-from tests.tiny import save_base
+from tests.tiny import save_base, tokenizer
 
 QUESTIONS = ["Hello?", "Where is my order 17, please?", "Hi", "What is the rule for returns?", "Bye."]
 
@@ -65,6 +65,13 @@ def test_rows_hold_prompt_answers_their_makers_and_the_other_columns(made, tmp_p
     record = json.loads(meta_file(output).read_text())
     assert record["state"] == "completed" and record["request"]["decoding"]["seed"] == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.meta.json"]
+
+
+def test_a_base_without_a_template_says_which_one_it_gets(made, tmp_path):
+    bare, heard = save_base(tmp_path / "bare", tokens=tokenizer(None)), Heard()
+    generate_file(request(made, tmp_path / "out.jsonl", models=(str(bare), str(made.base))), heard)
+    said = [line for line in heard.said if "no chat template" in line]
+    assert len(said) == 1 and said[0].startswith(f"{bare}: ") and "ChatML is used" in said[0]
 
 
 def test_the_batch_size_changes_nothing(made, tmp_path):

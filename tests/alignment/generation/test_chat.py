@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from alignment.generation.decoding import Decoding
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
 from tests.alignment.made_runs import policy_run
-from tests.tiny import save_base
+from tests.tiny import CHATML, save_base, tokenizer
 
 
 class Parrot:
@@ -184,6 +185,16 @@ def test_a_loaded_run_answers_in_its_own_template_and_the_command_takes_piped_li
     )
     assert piped.exit_code == 0, piped.output
     assert piped.stdout == "".join(pieces) + "\n"
+
+
+@pytest.mark.parametrize(("template", "said"), [(None, "base: the model has no chat template; ChatML is used"), (CHATML, "")])
+def test_a_base_without_a_template_says_which_one_it_gets(tmp_path, capsys, monkeypatch, template, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n"))
+    save_base(tmp_path / "base", tokens=tokenizer(template))
+    assert run(["chat", "base", "--temperature", "0", "--max-new-tokens", "2"]) == 0
+    err = capsys.readouterr().err
+    assert said in err and err.count("no chat template") == bool(said)
 
 
 def test_a_wrong_setting_is_refused_before_a_model_is_loaded():
