@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from data_recipes.records import BadRow
 from data_recipes.turns import tools_of
 
 from alignment.config.sections import SftData
+from alignment.data import Rendered
 from alignment.runs import differences
 from alignment.sources import Source
 
@@ -44,23 +45,44 @@ def within_context(options: dict, base: Any, warn: Callable[[str], None], *, tak
     """The options with rows no longer than the model has positions, and a warning where more was asked for.
 
     Behind the last of learned positions a model such as GPT-2 ends with an index error in the midst of training. Rotary ones
-    have no end, and a config may scale them: such rows stay.
+    have no end, and a config may scale them: such rows stay, and `beyond_context` looks at those that there are.
 
     Args:
         base: the base's transformers config. taken: positions in front of each row that a prompt or a prefix takes.
     """
-    text = base.get_text_config(decoder=True)
-    context = (getattr(text, "max_position_embeddings", None) or math.inf) - taken
+    context = _positions(base) - taken
     names = LIMITS if base.is_encoder_decoder else LIMITS[:1]
     beyond = [name for name in names if (options.get(name) or 0) > context]
-    if not beyond:
+    if not beyond or _rotary(base):
         return options
     asked = " and ".join(f"data.{name} {options[name]:,}" for name in beyond)
-    if getattr(text, "rope_parameters", None):
-        warn(f"{asked}: longer than the {context:,} positions that the model was made for")
-        return options
     warn(f"{asked}: the model has {context:,} positions, and longer rows are cut there (longer pairs refused)")
     return {**options, **dict.fromkeys(beyond, context)}
+
+
+def beyond_context(base: Any, parts: Iterable[Rendered], *, taken: int = 0) -> str:
+    """What is to be said where rows are longer than the rotary positions that the model was trained with; else empty.
+
+    Args:
+        base, taken: as in `within_context`. parts: the rows that are kept.
+    """
+    context = _positions(base) - taken
+    # the two sides of an encoder-decoder share no positions, and its rows' `length` is of both
+    columns = ("input_ids", "labels") if base.is_encoder_decoder else ("length",)
+    values = [value for part in parts for name in columns for value in part.columns.get(name, ())]
+    lengths = [value if isinstance(value, int) else len(value) for value in values]
+    if not _rotary(base) or not (many := sum(length > context for length in lengths)):
+        return ""
+    return (f"rows longer than the {context:,} positions that the model was made for: {many:,} of {len(lengths):,}, the longest "
+            f"of {max(lengths):,} tokens; --max-length {context} cuts them there (longer pairs are refused)")
+
+
+def _positions(base: Any) -> float:
+    return getattr(base.get_text_config(decoder=True), "max_position_embeddings", None) or math.inf
+
+
+def _rotary(base: Any) -> bool:
+    return bool(getattr(base.get_text_config(decoder=True), "rope_parameters", None))
 
 
 def read_tools(path: str | Path) -> list | None:

@@ -36,7 +36,7 @@ from alignment.models import (
     quiet_libraries,
     set_special_ids,
 )
-from alignment.rendering import check_keys, check_template, renderer_options, within_context
+from alignment.rendering import beyond_context, check_keys, check_template, renderer_options, within_context
 from alignment.replay import PART, mixed, replay_counts
 from alignment.runs import MERGED, check_base, describe_base, trained_in
 from alignment.sources import Source, base_of, resolve
@@ -215,6 +215,9 @@ def render(session: Session, one: Callable[[object], dict]) -> tuple[Rendered, R
         ledger.check(job.config.data.max_rejected, None if job.dry_run else job.run.private)
     for note in rows.notes:
         job.ui.warn(note)
+    parts = [train, held_out, *([session.general] if session.general else [])]
+    if said := beyond_context(load_base_config(session), parts, taken=taken_positions(session)):
+        job.ui.warn(said)
     show_data(session, train, held_out)
     return train, held_out
 

@@ -10,8 +10,9 @@ import yaml
 
 from alignment import dpo, sft
 from alignment.config import load
+from alignment.data import Rendered
 from alignment.models import load_tokenizer
-from alignment.rendering import check_template, renderer_options, within_context
+from alignment.rendering import beyond_context, check_template, renderer_options, within_context
 from alignment.session import as_it_ran
 from alignment.sources import resolve
 from data_recipes.errors import Refused
@@ -81,9 +82,32 @@ def test_a_child_can_do_without_its_parents_tools(tmp_path):
 def test_rotary_positions_have_no_end():
     said: list[str] = []
     options = {"max_length": 600, "system": None}
-    assert within_context(options, tiny.llama().config, said.append) == options and "512 positions" in said[0]
-    assert within_context({"max_length": 512}, tiny.llama().config, said.append) == {"max_length": 512} and len(said) == 1
-    assert within_context(options, tiny.t5().config, said.append) == options and len(said) == 1
+    for model in (tiny.llama(), tiny.t5()):
+        assert within_context(options, model.config, said.append) == options
+    assert not said  # what may be long is not yet long
+
+
+def test_rows_beyond_the_positions_of_training_are_said_by_the_rows_that_there_are():
+    short, long = (Rendered({"length": lengths}, [], None, {}) for lengths in ([9, 512], [9, 513, 700]))
+    base = tiny.llama().config
+    assert beyond_context(base, [short, Rendered({}, [], None, {})]) == ""
+    said = beyond_context(base, [short, long])
+    assert "the 512 positions" in said and "2 of 5, the longest of 700 tokens" in said
+    assert "the 504 positions" in (less := beyond_context(base, [short], taken=8)) and "1 of 2" in less
+    assert beyond_context(tiny.t5().config, [long]) == beyond_context(tiny.gpt2().config, [short]) == ""
+
+
+def test_a_generous_max_length_is_no_warning_where_no_row_is_long(tmp_path):
+    files = world(tmp_path, rows=4)
+    warned = {}
+    for words in (1, 100):
+        row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello. " * words}]}
+        write_jsonl(files["sft"], [row] * 4)
+        ui = StoppingUi()
+        run_stage("sft", files, files["base"], tmp_path / f"{words}", data__max_length=2048, training__max_steps=1, ui=ui,
+                  data__validation_share=0.0)
+        warned[words] = [line for line in getattr(ui, "warnings", []) if "positions" in line]
+    assert warned[1] == [] and len(warned[100]) == 1 and "512 positions that the model was made for: 4 of 4" in warned[100][0]
 
 
 def test_another_template_or_other_special_tokens_than_the_parents_are_refused(chain):
