@@ -1,15 +1,18 @@
 """Loads torch, transformers and PEFT, sparing what they do for nobody. Imported for that effect, before they are.
 
-The imports are most of the time to the first step. Two things in them serve nobody:
+The imports are most of the time to the first step. Three things in them serve nobody:
 
 - They make some million objects that stay. Python's collector walks them again and again as they grow, which is a fifth of
   the time to the first step, and walks them all in each full collection of the training loop. Here it rests while they
   load, and afterwards counts them as permanent (`gc.freeze`), as the standard library recommends for such objects.
 - bitsandbytes, which PEFT loads wherever it is installed, decorates four functions with `torch.compile`, and that alone loads
   TorchInductor (0.5 s). Here the default backend is one that loads it when it compiles something.
+- bitsandbytes warns on some processors that a kernel for 4-bit weights cannot be fetched, whether or not anything has 4 bits. Here
+  its logger is silent while it loads, and as before afterwards.
 """
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -52,9 +55,21 @@ def inductor(graph, inputs: list, *, mode: str | None = None, options: dict | No
 
 
 @contextmanager
+def without_kernel_notice() -> Iterator[None]:
+    """Inside, bitsandbytes says nothing below an error."""
+    logger = logging.getLogger("bitsandbytes")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
 def loading() -> Iterator[None]:
-    """Both, for the imports inside."""
-    with collector_at_rest(), compiler_when_needed():
+    """All three, for the imports inside."""
+    with collector_at_rest(), compiler_when_needed(), without_kernel_notice():
         yield
 
 

@@ -29,6 +29,23 @@ def test_bitsandbytes_loads_without_the_compiler_that_it_would_load_by_itself():
     assert INDUCTOR in loaded_by("import peft")  # or there is nothing to spare any more
 
 
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed: nothing warns at import")
+def test_bitsandbytes_does_not_warn_on_loading_and_its_logger_is_as_before():
+    """A processor that it warns on is imitated by a logger that warns while the library loads."""
+    code = (
+        "import logging, sys\n"
+        "class Warns:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'bitsandbytes.optim': logging.getLogger('bitsandbytes.backends.cpu.ops').warning('no kernel')\n"
+        "sys.meta_path.insert(0, Warns())\n"
+        "import alignment.libraries\n"
+        "assert 'bitsandbytes.optim' in sys.modules\n"
+        "logging.getLogger('bitsandbytes.backends.cpu.ops').warning('a later one')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "no kernel" not in done.stderr and "Failed to load" not in done.stderr and "a later one" in done.stderr
+
+
 def test_what_is_decorated_meanwhile_is_compiled_by_inductor_when_it_is_called(monkeypatch):
     with compiler_when_needed():
         @torch.compile
