@@ -20,7 +20,8 @@ from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
 from alignment.runs.identity import identity
 from alignment.replay import read_replay
-from alignment.runs import PRIVATE, Opening, Run, check_parent, locked, open_output, relative_to_run, versions
+from alignment.runs import PRIVATE, Run, check_parent, locked, relative_to_run, versions
+from alignment.runs.opening import Opening, decide, open_output
 from alignment.sources import Source, resolve
 from alignment.training import processes
 from alignment.training.signals import Signals, caught, uncaught
@@ -58,7 +59,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        return self.opening is not None and self.opening.action == "done"
+        return self.opening is not None and self.opening.action == "done" and not self.dry_run
 
     def mark_running(self, **facts: Any) -> None:
         """Writes the manifest for the first time, once there is work that can be continued."""
@@ -123,19 +124,26 @@ def begin(
         if rewards:
             job.request["rewards"] = [[role, reward.identity()] for role, reward in rewards]
         job.request["tools"] += [tool.identity() for tool in tools]
+        how = {"restart": restart and not processes.again(), "usual": config.usual()}
         if dry_run:
+            job.opening = decide(output, job.request, **how)
+            _tell(job)
             yield job
             return
         with uncaught():  # one of the others may never come, and nothing has begun yet
             processes.join(config.hardware.device)
         with contextlib.ExitStack() as held:
             processes.first_decides(lambda: _hold(held, output))
-            job.opening = processes.first_decides(lambda: open_output(output, job.request, restart=restart))
-            for note in job.opening.notes:
-                ui.warn(note)
+            job.opening = processes.first_decides(lambda: open_output(output, job.request, **how))
+            _tell(job)
             with _recorded(job):
                 yield job
         processes.leave()
+
+
+def _tell(job: Job) -> None:
+    for note in job.opening.notes:
+        job.ui.warn(note)
 
 
 def split_seed(config) -> int:

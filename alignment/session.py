@@ -38,7 +38,7 @@ from alignment.models import (
 )
 from alignment.rendering import beyond_context, check_keys, check_template, renderer_options, within_context
 from alignment.replay import PART, mixed, replay_counts
-from alignment.runs import MERGED, check_base, describe_base, trained_in
+from alignment.runs import MERGE_RECORD, MERGED, check_base, describe_base, trained_in
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
@@ -157,9 +157,9 @@ def settle_adapter(session: Session) -> None:
 def merged_base(session: Session) -> Source:
     """The parent's adapter folded into its base, as `align merge` does it, under the run; an altered one is refused."""
     job, model = session.job, session.config.model
-    if job.dry_run:
-        return session.base
     folder = job.run.path / MERGED
+    if job.dry_run:
+        return resolve(folder) if job.run.manifest and (folder / MERGE_RECORD).is_file() else session.base
     how = {"trust_remote_code": model.trust_remote_code}
     request = MergeRequest(model=job.source.text, output=folder, base=model.base, how=how)
     processes.first_decides(lambda: merge(request, job.ui))
@@ -267,10 +267,15 @@ def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Pla
     job.ui.say(yaml.safe_dump(as_it_ran(session), sort_keys=False, allow_unicode=True))
     packed = session.config.trainer.get("packing") and not session.config.training.max_steps
     shown = f"at most {steps}: packed rows are fewer" if packed else steps
-    job.ui.table("dry run: nothing was written", [("steps", shown), ("parents", parents), ("base", session.base.name)])
+    output = f"{job.run.path}: {job.opening.in_words()}"
+    job.ui.table(
+        "dry run: nothing was written",
+        [("output", output), ("steps", shown), ("parents", parents), ("base", session.base.name)],
+    )
     return {
         "dry_run": True,
         "stage": session.job.stage,
+        "output": job.opening.as_dict(),
         "config": as_it_ran(session),
         "parents": session.job.parents,
         "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},

@@ -251,6 +251,17 @@ class StageConfig(Section):
         """All keys and values as plain JSON-able types: what the manifest and config.yaml hold."""
         return self.model_dump(mode="json")
 
+    def usual(self) -> frozenset[str]:
+        """Dotted keys of the sections that nobody wrote and that have the schema's default."""
+        return frozenset(
+            f"{section}.{key}"
+            for section, content in self
+            if isinstance(content, Section)
+            for key, known in type(content).model_fields.items()
+            if not self.given(f"{section}.{key}")
+            and getattr(content, key) == known.get_default(call_default_factory=True)
+        )
+
 
 class SftConfig(StageConfig):
     """`align sft`."""

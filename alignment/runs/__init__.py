@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -169,104 +168,7 @@ def _take_lock(file, path: Path) -> None:
         ) from error
 
 
-# ------------------------------------------------------------------------------------------------- the same command again
-
-
-@dataclass
-class Opening:
-    """What a stage may do with its output folder: start, continue or say that it is done."""
-
-    run: Run
-    action: str  # "start" | "continue" | "done"
-    notes: list[str] = field(default_factory=list)
-
-
-def open_output(output: Path, request: dict, *, restart: bool = False) -> Opening:
-    """Decides what the same or a changed command does with an output folder. Call it while holding the lock.
-
-    Args:
-        output: the run directory.
-        request: what determines the result: stage, config, data hashes, parents' content, library versions.
-        restart: move an old run aside and start anew.
-
-    Raises:
-        Refused: the folder holds something else, or a run of other inputs, or a completed one that was altered.
-    """
-    if restart and (output / MANIFEST).is_file():
-        kept = move_aside(output)
-        return Opening(_fresh(output, request), "start", [f"--restart: the old run is kept as {kept}"])
-    if not (output / MANIFEST).is_file():
-        _refuse_foreign(output)
-        return Opening(_fresh(output, request), "start")
-    run = Run.open(output)
-    if run.state == REFUSED:
-        if _merged_here(output):
-            shutil.rmtree(output / MERGED)  # perhaps of another parent
-        return Opening(_fresh(output, request), "start")
-    changes = differences(run.manifest.get("request", {}), request)
-    libraries = [line for line in changes if line.startswith("versions.")]
-    others = [line for line in changes if not line.startswith("versions.")]
-    if others or (libraries and run.state != "completed"):
-        raise Refused(
-            f"this run was made from something else: {'; '.join(changes)}",
-            where=output,
-            expected="the same inputs as before",
-            do="Choose another --output, or start anew with --restart (the old run is kept beside).",
-        )
-    if run.state == "completed":
-        run.check_unchanged()
-        warned = [f"library versions differ from those of the run: {'; '.join(libraries)}"] if libraries else []
-        return Opening(run, "done", warned)
-    return Opening(run, "continue")
-
-
-def _fresh(output: Path, request: dict) -> Run:
-    run = Run(Path(os.path.abspath(output)))
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.manifest = {
-        "format": FORMAT,
-        "stage": request["stage"],
-        "state": "running",
-        "created": now(),
-        "request": request,
-    }
-    return run
-
-
-def _refuse_foreign(output: Path) -> None:
-    """An output folder that holds something else is not ours to fill; rejected rows and a merged base precede a manifest."""
-    ours = {PRIVATE, *([MERGED] if _merged_here(output) else [])}
-    strange = (
-        [p.name for p in output.iterdir() if p.name not in ours and not p.name.startswith(".")]
-        if output.is_dir()
-        else []
-    )
-    if strange:
-        raise Refused(
-            f"the output folder holds other files ({', '.join(sorted(strange)[:5])})",
-            where=output,
-            expected="a new folder, an empty one, or a run of this stage",
-            do="Choose another --output.",
-        )
-
-
-def _merged_here(output: Path) -> bool:
-    """Whether the run's folder for a merged base is one that we wrote: somebody's own model may have that name."""
-    return (output / MERGED / MERGE_RECORD).is_file()
-
-
-def move_aside(output: Path) -> Path:
-    """Renames an old run to NAME.old-1, -2, ... The lock's file moves along; its holder keeps the descriptor."""
-    output, number = Path(os.path.abspath(output)), 1  # "." has no name
-    while (kept := output.with_name(f"{output.name}.old-{number}")).exists():
-        number += 1
-    output.mkdir(exist_ok=True)
-    kept.mkdir()
-    # the manifest last: a kill half-way leaves a run that can still be moved aside
-    for item in sorted(output.iterdir(), key=lambda item: item.name == MANIFEST):
-        if item.name != ".lock":
-            shutil.move(str(item), kept / item.name)
-    return kept
+# ---------------------------------------------------------------------------------------------------------- what differs
 
 
 def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
@@ -277,6 +179,27 @@ def differences(before: Any, after: Any, prefix: str = "") -> list[str]:
             lines += differences(before.get(key), after.get(key), f"{prefix}{key}.")
         return lines
     return [] if before == after else [f"{prefix.rstrip('.')}: {_short(before)} -> {_short(after)}"]
+
+
+def changes(before: dict, after: dict, usual: frozenset[str]) -> list[str]:
+    """`differences` of a recorded request and one of now, less what a release of ours has added in between.
+
+    What the record does not know is no difference where it is a setting in `usual` (`StageConfig.usual`: it has its default and
+    nobody wrote it), or an input that is empty. What the record knows always differs by its value, whoever wrote it.
+    """
+    inputs = {key: value for key, value in after.items() if key in before or value != []}
+    return differences(before, {**inputs, "config": _less_news(after["config"], before.get("config", {}), usual)})
+
+
+def _less_news(after: dict, before: dict, usual: frozenset[str], prefix: str = "") -> dict:
+    kept = {}
+    for key, value in after.items():
+        name, known = f"{prefix}{key}", before.get(key)
+        if isinstance(value, dict):
+            value = _less_news(value, known if isinstance(known, dict) else {}, usual, f"{name}.")
+        if key in before or not (name in usual or value == {}):
+            kept[key] = value
+    return kept
 
 
 def _short(value: Any) -> str:

@@ -15,7 +15,8 @@ from data_recipes.files import sha256_file, write_json
 from alignment.config import StageConfig
 from alignment.runs.identity import identity
 from alignment.job import compared
-from alignment.runs import Run, differences, move_aside, now, versions
+from alignment.runs import Run, changes, differences, now, versions
+from alignment.runs.opening import move_aside
 from alignment.sources import MANIFEST, resolve
 from alignment.sweeping.grid import Grid, Point
 
@@ -96,10 +97,10 @@ def inputs(configs: Iterable[StageConfig]) -> dict:
     }
 
 
-def open_record(output: Path, request: dict, grid: Grid, *, restart: bool, ui: Any) -> Record:
+def open_record(output: Path, request: dict, grid: Grid, *, restart: bool, usual: frozenset[str], ui: Any) -> Record:
     """Begins or continues a sweep. Call it while holding the folder's lock.
 
-    More values and more seeds make a sweep grow; anything else that differs is refused with the difference.
+    More values and more seeds make a sweep grow; anything else that differs, by `changes`, is refused.
     """
     if restart and (output / SWEEP).is_file():
         ui.warn(f"--restart: the old sweep is kept as {move_aside(output)}")
@@ -108,7 +109,7 @@ def open_record(output: Path, request: dict, grid: Grid, *, restart: bool, ui: A
         record = Record(output, {"format": FORMAT, "stage": request["stage"], "created": now()})
     else:
         record = read_record(output)
-        _check_same(record, request, ui)
+        _check_same(record, request, usual, ui)
     known = {run["name"]: run for run in record.content.get("runs", [])}
     runs = [known.get(point.name) or _entry(point) for point in grid.points]
     record.write(state="running", request=request, runs=runs)
@@ -134,14 +135,13 @@ def _refuse_foreign(output: Path) -> None:
                       expected="a new folder, an empty one, or a sweep", do="Choose another --output.")
 
 
-def _check_same(record: Record, request: dict, ui: Any) -> None:
+def _check_same(record: Record, request: dict, usual: frozenset[str], ui: Any) -> None:
     """Raises Refused unless the recorded sweep is this one or a part of it."""
     before = record.content["request"]
     apart = ("versions", "over", "seeds")
     old, new = ({key: value for key, value in one.items() if key not in apart} for one in (before, request))
-    changes = differences(old, new) + _not_grown(before, request)
-    if changes:
-        raise Refused(f"this sweep was made from something else: {'; '.join(changes)}", where=record.path,
+    if changed := changes(old, new, usual) + _not_grown(before, request):
+        raise Refused(f"this sweep was made from something else: {'; '.join(changed)}", where=record.path,
                       expected="the same command as before, or one with more values or seeds",
                       do="Choose another --output, or start anew with --restart (the old sweep is kept beside).")
     if libraries := differences(before["versions"], request["versions"]):

@@ -73,9 +73,10 @@ def run(sweep: Sweep) -> dict:
     """
     sweep.check()
     configs = [sweep.load(setting.sets()) for setting in sweep.grid.settings]
-    request = request_of(sweep.stage, sweep.grid, sweep.load([]), configs)
+    config = sweep.load([])
+    request = request_of(sweep.stage, sweep.grid, config, configs)
     with locked(sweep.output, sweep=True):
-        record = open_record(sweep.output, request, sweep.grid, restart=sweep.restart, ui=sweep.ui)
+        record = open_record(sweep.output, request, sweep.grid, restart=sweep.restart, usual=config.usual(), ui=sweep.ui)
         failed = _make_runs(sweep, record)
         result = conclude(sweep, record)
         record.write(state="failed" if failed else "completed", result=result)
@@ -214,7 +215,8 @@ def _length(point: Point) -> str:
 
 def _dry(sweep: Sweep, point: Point, children: Children, more: Iterable[str]) -> dict:
     """The document of one run's own dry run."""
-    ended = children.run([*sweep.command(point), "--dry-run", *more], quiet=sweep.ui.quiet)
+    anew = ["--restart"] if sweep.restart else []
+    ended = children.run([*sweep.command(point), "--dry-run", *anew, *more], quiet=sweep.ui.quiet)
     if children.received:
         raise Interrupted(children.received)
     if ended.code:

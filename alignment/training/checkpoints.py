@@ -52,22 +52,30 @@ def problem(folder: Path) -> str:
     return f"{altered[0]} was altered" if altered else ""
 
 
+def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint that is whole, and each newer one with the reason why it cannot be used. Reads only."""
+    unusable = []
+    for path in sorted(_checkpoints(folder), key=step_of, reverse=True):
+        if not (reason := problem(path)):
+            return path, unusable
+        unusable.append((path, reason))
+    return None, unusable
+
+
 def newest_complete(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that is whole, and a line for each newer one that is not.
 
     Those that cannot be used are renamed out of the way, so that nothing is ever written into or resumed from them.
     """
+    found, unusable = newest_whole(folder)
     notes = []
-    for path in sorted(_checkpoints(folder), key=step_of, reverse=True):
-        reason = problem(path)
-        if not reason:
-            return path, notes
+    for path, reason in unusable:
         kept = path.with_name(path.name + UNUSABLE)
         if kept.exists():
             shutil.rmtree(kept)
         path.rename(kept)
         notes.append(f"{path.name} cannot be used: {reason}; the one before is taken (it is kept as {kept.name})")
-    return None, notes
+    return found, notes
 
 
 def rotate(folder: Path, keep: int) -> None:

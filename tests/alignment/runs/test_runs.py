@@ -16,8 +16,8 @@ from alignment.runs import (
     differences,
     file_hashes,
     locked,
-    open_output,
 )
+from alignment.runs.opening import open_output
 from alignment.sources import base_of, looks_like_path, resolve
 from data_recipes.errors import Refused
 
@@ -109,7 +109,7 @@ def test_restart_keeps_the_old_run_beside_and_children_turn_stale(tmp_path):
     child_of(tmp_path / "dpo", parent)
     assert not any(row["stale"] for row in list_runs(tmp_path))
     opening = open_output(tmp_path / "sft", {**REQUEST, "model": "n"}, restart=True)
-    assert opening.action == "start" and (tmp_path / "sft.old-1" / "align.json").is_file()
+    assert opening.action == "restart" and (tmp_path / "sft.old-1" / "align.json").is_file()
     (tmp_path / "sft" / "adapter_model.safetensors").write_bytes(b"new weights")
     opening.run.write(state="completed", content_hash=content_hash(tmp_path / "sft"))
     rows = {row["path"].rsplit("/", 1)[1]: row for row in list_runs(tmp_path)}
@@ -133,7 +133,8 @@ def test_a_folder_called_base_is_ours_only_where_we_merged_into_it(tmp_path):
 def test_the_current_folder_can_be_restarted(tmp_path, monkeypatch):
     run = make_run(tmp_path / "sft")
     monkeypatch.chdir(run.path)
-    assert open_output(Path("."), REQUEST, restart=True).action == "start" and (tmp_path / "sft.old-1" / "align.json").is_file()
+    assert open_output(Path("."), REQUEST, restart=True).action == "restart"
+    assert (tmp_path / "sft.old-1" / "align.json").is_file()
 
 
 def test_a_parent_must_be_completed_of_a_fitting_stage_and_unchanged(tmp_path):

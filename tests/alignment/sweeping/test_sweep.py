@@ -72,6 +72,14 @@ def test_the_same_command_again_makes_nothing_anew(made, files):
     assert (output / "rank-2_seed-42" / "align.json").stat().st_mtime_ns == before
 
 
+def test_a_sweep_goes_on_with_a_release_that_added_a_setting(made, files):
+    output, result = made
+    record = json.loads((output / "sweep.json").read_text())
+    del record["request"]["config"]["training"]["label_smoothing"]
+    (output / "sweep.json").write_text(json.dumps(record))
+    assert sweep("sft", **asked(files, output))["settings"] == result["settings"]
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"settings": {**QUICK, "training.epochs": 2}}, "config.training.epochs: 1.0 -> 2.0"),
     ({"over": {"adapter.rank": [2, 8]}}, "over.adapter.rank"),
