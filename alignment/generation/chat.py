@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.errors import AlignError, Refused
-from data_recipes.files import write_json
+from data_recipes.files import write_json, write_jsonl
 from data_recipes.records import BadRow
 
 from alignment.generation.decoding import Decoding, row_seed
@@ -164,14 +164,15 @@ class Session:
         self.note("System prompt: " + ("the run's own" if self.system is None else self.system))
 
     def _save(self, rest: str) -> None:
-        """/save FILE            writes the conversation as a JSON data row"""
+        """/save FILE            writes the conversation as a data row, .json or .jsonl"""
         if not rest:
             raise Refused("/save needs a file's name")
         path = Path(rest.strip("'\"")).expanduser()
         if path.exists() and path.absolute() not in self.saved:
             raise Refused("the file is there already", where=path, do="Choose another name.")
+        write = write_jsonl if path.suffix == ".jsonl" else write_json
         try:
-            write_json(path, [self.transcript()])
+            write(path, [self.transcript()])
         except OSError as error:  # the conversation goes on: it would be lost otherwise
             raise Refused(f"the file cannot be written ({error.strerror})", where=path, do="Choose another name.") from error
         self.saved.add(path.absolute())

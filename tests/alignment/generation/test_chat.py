@@ -11,6 +11,8 @@ import pytest
 from alignment.generation.chat import Session, Voice, voice
 from alignment.cli import run
 from alignment.cli.generate import converse
+from alignment.config import load
+from alignment.data import read_rows
 from alignment.generation.decoding import Decoding
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow
@@ -121,6 +123,16 @@ def test_save_writes_a_data_row_and_never_over_anothers_file(tmp_path):
     other.hear(f"/save {tmp_path / 'my chat.json'}")
     assert "there already" in notes[0]
     assert other.hear(f"/save {tmp_path / 'my chat.json' / 'inside.json'}") and "cannot be written" in notes[1]
+
+
+@pytest.mark.parametrize("name", ["chat.json", "chat.jsonl"])
+def test_what_was_saved_is_read_as_rows_by_its_name(name, tmp_path):
+    chat, _, _, _ = session()
+    chat.hear("one")
+    chat.hear(f"/save {tmp_path / name}")
+    rows = read_rows(load("sft", nouns={"data.train": [str(tmp_path / name)]}).data, "demonstrations", seed=0, private=None)
+    (row,) = rows.train + rows.validation
+    assert [message.content for message in row.messages] == ["one", "one!"]
 
 
 def test_compare_answers_the_last_turn_and_then_every_one():
