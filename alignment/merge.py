@@ -18,7 +18,7 @@ from alignment.adapters import KINDS, kind, kind_of
 from alignment.runs.identity import identity
 from alignment.runs import MERGE_RECORD as RECORD
 from alignment.runs import changed_files, differences, file_hashes, now, trained_in, versions
-from alignment.sources import Source, base_of, resolve
+from alignment.sources import Source, base_of, check_hub, resolve
 from alignment.runs.staging import staged
 from alignment.tasks import WORDS, from_entry
 
@@ -83,6 +83,7 @@ def describe(request: MergeRequest, source: Source) -> dict:
     """
     if request.dtype not in DTYPES:
         raise Refused(f"dtype cannot be '{request.dtype}'", where="--dtype", expected=", ".join(DTYPES))
+    check_hub(source)
     if not source.is_adapter:
         raise Refused(
             "there is no adapter to merge: this is a whole model already",

@@ -142,11 +142,13 @@ def chat_command(model: str, as_json: bool, **options: Any) -> dict[str, Any]:
     ui, decoding, loading = make_ui(as_json), _decoding(options, 0.7), loading_of(options)
 
     def load(name: str, **changes: Any):
-        from alignment.generation.candidates import taken_whole
-        from alignment.models import load_policy
+        from alignment.generation.candidates import check_answers, taken_whole
         from alignment.sources import resolve
 
         source = resolve(name)
+        check_answers(source)
+        from alignment.models import load_policy
+
         if whole := taken_whole(source, loading["quantisation"]):
             ui.warn(whole)
         loaded = load_policy(source, **{**loading, **changes})

@@ -31,7 +31,7 @@ from alignment.generation.resumable import (
     write_record,
 )
 from alignment.runs import trained_in
-from alignment.sources import Source, resolve
+from alignment.sources import Source, check_hub, resolve
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import move_in
 from data_recipes.records import BadRow
@@ -139,10 +139,17 @@ def is_reward(source: Source) -> bool:
     return source.kind != "hub" and source.is_adapter and source.adapter_config().get("task_type") == "SEQ_CLS"
 
 
+def check_answers(source: Source) -> None:
+    """Raises Refused for what is out of reach or gives no answers, before torch is loaded."""
+    check_hub(source)
+    if is_reward(source):
+        raise Refused("a reward model scores answers and gives none", where=source.text, expected="a policy")
+
+
 def describe(request: Request, sources: Sequence[Source], data: list[dict]) -> dict:
     """All that decides the answers, JSON-able: what is compared when the command is given again."""
-    if scorer := next((source.text for source in sources if is_reward(source)), None):
-        raise Refused("a reward model scores answers and gives none", where=scorer, expected="a policy")
+    for source in sources:
+        check_answers(source)
     return {
         "models": [{"name": source.text, **identity(source, base=request.how.get("base"))} for source in sources],
         "loading": {key: value for key, value in request.how.items() if key not in {"base", "device"}},

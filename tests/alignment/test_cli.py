@@ -58,6 +58,7 @@ def answer(capsys, *arguments: str) -> tuple[int, dict, str]:
         ["runs"],
         ["sft", "--output", "x", "--set", "lr=1"],
         ["sft", "--output", "x", "--model", "./none", "--data", "x.jsonl"],
+        ["chat", "./none"], ["merge", "none", "--output", "x"],
         ["sfft"],
         ["data", "show", "--help"],
     ],

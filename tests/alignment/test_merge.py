@@ -104,6 +104,8 @@ def test_nothing_to_merge_and_strange_outputs_are_refused(made, tmp_path):
         merge(MergeRequest(str(made.run), tmp_path / "full"), Heard())
     with pytest.raises(Refused, match="there is no folder"):
         merge(MergeRequest("./nothing", tmp_path / "merged"), Heard())
+    with pytest.raises(Refused, match="not in the local cache"):
+        merge(MergeRequest("nothing", tmp_path / "merged"), Heard())
 
 
 def test_an_unfinished_or_altered_run_is_refused(tmp_path):
