@@ -15,11 +15,15 @@ from typing import Any
 from alignment import preflight
 from alignment.cli.progress import Ui
 from alignment.config import load
+from alignment.config.describe import keys_of
+from alignment.config.names import meant
 
 
 def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list[str] | None = None, output: str | Path,
          config: str | Path | None = None, settings: Mapping[str, Any] | None = None, restart: bool = False,
-         dry_run: bool = False, ui: Ui | None = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+         dry_run: bool = False, ui: Ui | None = None, more: Mapping[str, Any] | None = None, **unknown: Any) -> dict[str, Any]:
+    if unknown:
+        raise TypeError(_no_argument(stage, next(iter(unknown))))
     nouns = {"model.path": None if model is None else str(model), "data.train": _texts(data), **(more or {})}
     # as `--set` takes them, so that None says null there
     sets = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
@@ -28,6 +32,13 @@ def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list
     preflight.check(loaded, output)
     run = importlib.import_module(f"alignment.stages.{stage}").run
     return run(loaded, output, restart=restart, dry_run=dry_run, ui=ui or Ui(quiet=True))
+
+
+def _no_argument(stage: str, name: str) -> str:
+    """What is said of an argument that no stage has: most often a setting that was given without its section."""
+    key = meant(name, keys_of(stage))
+    hint = f"; did you mean settings={{'{key}': ...}}?" if key else "."
+    return f"the stages have no argument '{name}'{hint} Settings go by their dotted keys (align config show {stage})"
 
 
 def _texts(data: str | Path | list[str] | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 from alignment import adapters
@@ -37,8 +38,7 @@ def check(config: StageConfig, output: Path) -> None:
         read_tools(config.data.tools)
     if config.stage == "ppo" and not config.ppo.reward:
         raise Refused("no reward was named", where="--reward", expected="a reward run, or module:function")
-    if output.exists() and not output.is_dir():
-        raise Refused(f"'{output}' is a file", where="--output", expected="a folder to write the run to")
+    check_output(output)
     if model.path and output.exists() and output.samefile(model.path):
         raise Refused("this is the model that is tuned", where="--output", expected="another folder, to write the run to")
     for source in (model, base):  # last: it may ask the hub
@@ -46,6 +46,20 @@ def check(config: StageConfig, output: Path) -> None:
     if config.model.base and not model.is_adapter:
         raise Refused("this model is whole, and has no base beneath it", where=config.origin("model.base"), do="Leave it out.")
     adapters.check(config.stage, config, model.adapter_config() if model.is_adapter else None, model_type(config, model))
+
+
+def check_output(output: Path) -> None:
+    """Refuses a place where no folder can be made or written to."""
+    expected = "a folder to write the run to"
+    found = next(place for place in (output.absolute(), *output.absolute().parents) if place.exists())
+    if not found.is_dir():
+        shown = output if found == output.absolute() else found
+        raise Refused(f"'{shown}' is a file", where="--output", expected=expected)
+    if not os.access(found, os.W_OK | os.X_OK):
+        raise Refused(
+            f"the folder '{found}' cannot be written to", where="--output", expected=expected,
+            do="Choose another place, or ask for the right to write there.",
+        )
 
 
 def model_type(config: StageConfig, model: Source) -> str | None:

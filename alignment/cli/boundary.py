@@ -50,6 +50,9 @@ def _guarded(program: click.Command, arguments: list[str], stream: TextIO | None
         return 0
     except Launch:
         raise
+    except click.exceptions.NoArgsIsHelpError as bare:  # a group by itself: its help is the answer
+        print(bare.format_message(), file=sys.stderr)
+        return bare.exit_code
     except BrokenPipeError:
         # The reader of our output is gone (`align runs | head`); what is left in the buffers has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +78,7 @@ def as_align_error(error: BaseException) -> AlignError:
         return error
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "align"
-        return Refused(error.format_message(), where=path, do=f"See {path} --help")
+        return Refused(" ".join(error.format_message().split()), where=path, do=f"See {path} --help")
     if isinstance(error, click.ClickException):
         return Failed(error.format_message())
     if isinstance(error, click.Abort | KeyboardInterrupt):

@@ -138,6 +138,8 @@ def only_one(context: click.Context, option: click.Parameter, values: tuple[str,
     """Callback of a `multiple` option that takes one value: Click would silently take the last of several."""
     if len(values) > 1:
         raise click.BadOptionUsage(option.name or "", f"{option.opts[0]} is given {len(values)} times.", context)
+    if values and not values[0].strip():  # most often a variable of a script that is not set; as a path it is this folder
+        raise click.BadOptionUsage(option.name or "", f"{option.opts[0]} is empty.", context)
     return values[0] if values else None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from alignment import preflight
+from alignment import preflight, sft
 from alignment.cli import run
 from alignment.config import load
 from alignment.rendering import read_tools
@@ -68,3 +69,37 @@ def test_a_file_or_folder_that_is_given_twice_is_refused(flag, capsys):
     assert run(["sft", *words, flag, "b", "--json"]) == 2
     assert f"{flag} is given 2 times" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert run(["config", "show", "sft", "--config", "a", "--config", "b"]) == 2
+
+
+@pytest.mark.parametrize("flag", ["--model", "--output"])
+def test_an_empty_name_is_refused_and_not_taken_for_this_folder(flag, capsys):
+    words = [word for pair in {"--model": "m", "--data": "d", "--output": "o", flag: ""}.items() for word in pair]
+    assert run(["sft", *words]) == 2
+    assert f"{flag} is empty" in capsys.readouterr().err
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused(files, monkeypatch):
+    assert "rows.jsonl' is a file" in refused(files, output="rows.jsonl")
+    assert "rows.jsonl' is a file" in refused(files, output="rows.jsonl/deep/run")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert f"'{files}' cannot be written to" in refused(files, output="new/run")
+    assert not (files / "new").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["data"]])
+def test_a_group_by_itself_answers_with_its_help(words, capsys):
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Usage: align") and "error" not in said and "See align" not in said
+
+
+def test_a_wrong_use_is_said_in_one_paragraph(capsys):
+    assert run(["config", "show"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "\t" not in said and "sft, reward, dpo" in said
+
+
+@pytest.mark.parametrize("name, key", [("max_steps", "training.max_steps"), ("lr", "training.learning_rate")])
+def test_from_python_a_setting_without_its_section_is_named(name, key):
+    with pytest.raises(TypeError, match=f"no argument '{name}'; did you mean settings=.'{key}'"):
+        sft(model="m", data="d", output="o", **{name: 1})
