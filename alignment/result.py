@@ -144,6 +144,7 @@ def counts(trainer, train: Rendered) -> dict:
     """Steps, rows and tokens of the finished run."""
     return {
         **{f"train_{key}": value for key, value in train.counts.items()},
+        "held_out_rows": trainer.held_out_rows,
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens_seen": int(trainer._total_train_tokens),

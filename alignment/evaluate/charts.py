@@ -36,7 +36,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Kind:
-    """A chart that a run has where its keys are in the metrics. keys: metric -> label."""
+    """A chart that a run has where its keys are in the metrics. keys: metric -> label.
+
+    read: what the curves say. weigh: what they say given how many rows were held out.
+    """
 
     title: str
     keys: dict[str, str]
@@ -44,6 +47,7 @@ class Kind:
     read: Callable[[dict[str, Points]], list[str]] = lambda points: []
     level: tuple[float, str] | None = None
     mark: Callable[[dict[str, Points]], tuple[float, float, str] | None] = lambda points: None
+    weigh: Callable[[dict[str, Points], int], list[str]] = lambda points, held_out: []
 
 
 def series(rows: list[dict], key: str) -> Points:

@@ -6,6 +6,8 @@ import json
 import math
 from pathlib import Path
 
+from data_recipes.intervals import wilson
+
 from alignment.evaluate.charts import Chart, Curve, Kind, Points, mean, part, series
 from alignment.evaluate.curves_ppo import PPO, plane
 from alignment.overfitting import describe, from_series
@@ -19,14 +21,15 @@ def read_metrics(file: Path) -> list[dict]:
     return [json.loads(line) for line in lines[:-1] if line.strip()]
 
 
-def charts(rows: list[dict], stage: str) -> list[Chart]:
-    """The charts of a run, in the order in which one should look at them."""
+def charts(rows: list[dict], stage: str, held_out: int = 0) -> list[Chart]:
+    """The charts of a run, in the order in which one should look at them. held_out: how many rows were; 0 where unknown."""
     points = {key: series(rows, key) for key in {key for row in rows for key in row}}
     found = plane(rows) if stage == "ppo" else []
     for kind in KINDS.get(stage, []) + COMMON:
         curves = [Curve(label, points[key]) for key, label in kind.keys.items() if points.get(key)]
         if curves:
-            found.append(Chart(kind.title, curves, kind.meaning, kind.read(points), kind.level, mark=kind.mark(points)))
+            said = kind.read(points) + (kind.weigh(points, held_out) if held_out else [])
+            found.append(Chart(kind.title, curves, kind.meaning, said, kind.level, mark=kind.mark(points)))
     return found
 
 
@@ -56,18 +59,31 @@ def mark_turning(points: dict[str, Points]) -> tuple[float, float, str] | None:
 
 
 def read_accuracy(points: dict[str, Points]) -> list[str]:
-    """Is the held-out accuracy above chance, and how far is the training accuracy from it?"""
-    held = points.get("eval_rewards/accuracies") or points.get("eval_accuracy") or []
+    """The held-out accuracy, and how far the training accuracy is from it."""
+    held = _held_out_accuracy(points)
     train = points.get("rewards/accuracies") or points.get("accuracy") or []
     said = []
     if held:
-        last = held[-1][1]
-        said.append(f"On held-out pairs it ended at {100 * last:.1f} %." + (" That is chance." if last < 0.53 else ""))
+        said.append(f"On held-out pairs it ended at {100 * held[-1][1]:.1f} %.")
     if held and train and (gap := mean(train[-part(train) :]) - held[-1][1]) > 0.1:
         said.append(
             f"Training pairs are {100 * gap:.0f} points above the held-out ones: the difference was learned by heart."
         )
     return said
+
+
+def weigh_accuracy(points: dict[str, Points], held_out: int) -> list[str]:
+    """Is the held-out accuracy told from chance by so many pairs?"""
+    if not (held := _held_out_accuracy(points)):
+        return []
+    found = wilson(min(1.0, held[-1][1]) * held_out, held_out)
+    word = "above" if found.low > 0.5 else "below" if found.high < 0.5 else ""
+    said = f"That is {word} chance" if word else "That is not to be told from chance"
+    return [f"{said}: of {held_out:,} pairs its 95 % interval is {100 * found.low:.1f} to {100 * found.high:.1f} %."]
+
+
+def _held_out_accuracy(points: dict[str, Points]) -> Points:
+    return points.get("eval_rewards/accuracies") or points.get("eval_accuracy") or []
 
 
 def read_dpo_rewards(points: dict[str, Points]) -> list[str]:
@@ -146,6 +162,7 @@ KINDS: dict[str, list[Kind]] = {
             "accuracy that align eval prints.",
             read_accuracy,
             _CHANCE,
+            weigh=weigh_accuracy,
         ),
         Kind(
             "Margin",
@@ -167,6 +184,7 @@ KINDS: dict[str, list[Kind]] = {
             "Share of pairs for which the policy prefers the chosen answer more than its reference does.",
             read_accuracy,
             _CHANCE,
+            weigh=weigh_accuracy,
         ),
         Kind(
             "Rewards",

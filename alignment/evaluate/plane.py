@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_recipes.errors import Refused
-from data_recipes.intervals import bootstrap_mean
+from data_recipes.intervals import bootstrap_mean, mean_or_share
 
 from alignment.evaluate import held_out
 from alignment.evaluate.arms import Arm, finished
@@ -63,7 +63,7 @@ def describe(entries: list[dict], kl: dict, answers: dict, reference: str, seed:
         entry["plane"] = {
             "from": reference,
             "kl": bootstrap_mean(pooled(kl[name].mean(axis=0), made.prompts), seed=seed).as_dict(),
-            "rewards": {reward: bootstrap_mean(values, seed=seed).as_dict() for reward, values in scores.items()},
+            "rewards": {reward: mean_or_share(values, seed=seed).as_dict() for reward, values in scores.items()},
         }
 
 

@@ -131,9 +131,10 @@ def drawn(run: Run) -> list[dict]:
     """The run's charts with their images and words."""
     from alignment.evaluate.figures import draw, svg_uri
 
+    held_out = (run.manifest.get("counts") or {}).get("held_out_rows", 0)
     return [
         {"title": chart.title, "meaning": chart.meaning, "reading": chart.reading, "image": svg_uri(draw(chart))}
-        for chart in charts(read_metrics(run.metrics_file), run.stage)
+        for chart in charts(read_metrics(run.metrics_file), run.stage, held_out)
     ]
 
 

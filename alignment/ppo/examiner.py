@@ -22,7 +22,7 @@ from alignment.ppo import numerics
 from alignment.ppo.kept import Kept
 from alignment.ppo.rewards import OpenReward, answer_text, judge
 from alignment.ppo.rollout import Row, keep_of
-from data_recipes.intervals import bootstrap_mean, wilson
+from data_recipes.intervals import mean_or_share, wilson
 from reward.rules import text_of
 
 SHOWN = 8  # answers of each evaluation kept in private/completions.jsonl
@@ -205,5 +205,5 @@ def _results(row: Row) -> list[dict]:
 
 
 def _with_interval(name: str, values_B: np.ndarray) -> dict[str, float]:
-    found = bootstrap_mean(values_B)
+    found = mean_or_share(values_B)
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

@@ -295,6 +295,10 @@ class PPOTrainer(RolloutEngine):
 
     # ------------------------------------------------------------------------------------------- evaluation, checkpoints
 
+    @property
+    def held_out_rows(self) -> int:
+        return len(self.examiner.prompts) if self.examiner.held_out else 0
+
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Held-out prompts answered and judged; nothing of it is trained on, and no random number of the run is drawn."""
         self.model.eval()

@@ -73,6 +73,11 @@ class Seams:
         for printing in (PrinterCallback, ProgressCallback):  # they write to standard output, which is for results
             self.remove_callback(printing)
 
+    @property
+    def held_out_rows(self) -> int:
+        """How many rows an evaluation measures."""
+        return len(self.eval_dataset) if self.eval_dataset is not None else 0
+
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         return self.order
 

@@ -74,11 +74,12 @@ def test_the_held_out_loss_of_tuning_is_a_mean_over_tokens_whatever_the_micro_ba
              "eval_mean_token_accuracy", "eval_logits/chosen", "eval_logits/rejected"]),
 ])
 def test_a_last_batch_of_one_row_counts_as_one_row(files, tmp_path, stage, figures):
-    """Held out are 11 rows: three batches of four and three, whose mean of means would be another figure."""
+    """Held out are 9 rows: two batches of four and one of one, whose mean of means would be another figure."""
     found = {}
     for size in (1, 4):
-        run_stage(stage, files, files["base"], tmp_path / f"{size}", data__validation_share=0.4, training__max_steps=1,
-                  training__learning_rate=0.02, hardware__micro_batch=size, adapter__dropout=0.0)
+        made = run_stage(stage, files, files["base"], tmp_path / f"{size}", data__validation_share=0.4, training__max_steps=1,
+                         training__learning_rate=0.02, hardware__micro_batch=size, adapter__dropout=0.0)
+        assert made["counts"]["held_out_rows"] == 9
         found[size] = next(row for row in metrics(tmp_path / f"{size}") if "eval_loss" in row)
     assert {name: found[4][name] for name in figures} == pytest.approx({name: found[1][name] for name in figures}, rel=1e-4)
 

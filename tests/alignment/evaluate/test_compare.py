@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignment.evaluate import show
+from alignment.evaluate import plane, show
 from alignment.evaluate.compare import Answers, against, by_prompt, describe, pooled, spread, ties, wins_by_prompt
 from alignment.evaluate.figures import draw_bars
 from alignment.evaluate.judging import against as judged
@@ -77,6 +77,12 @@ def test_all_tied_is_no_certainty_either():
     bars = [{"label": "dpo", **found["win_rate"]}, {"label": "ppo", "value": 0.5, "low": 0.4, "high": 0.6}]
     axes = draw_bars([{"title": "Wins", "bars": bars, "percent": True}]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["50.0 %\n(all alike)", "50.0 %"]
+
+
+def test_a_rule_that_every_answer_keeps_is_no_certainty_in_the_plane():
+    entry = {"name": "dpo"}
+    plane.describe([entry], {"dpo": np.zeros((1, 40))}, {"dpo": answers(np.ones((1, 40, 1)))}, "sft", 0)
+    assert entry["plane"]["rewards"]["rule"]["low"] == pytest.approx(0.912, abs=0.001)
 
 
 def test_winning_by_length_alone_is_seen():

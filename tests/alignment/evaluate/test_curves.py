@@ -12,8 +12,8 @@ def rows(**columns):
     ]
 
 
-def words(stage, made):
-    return " ".join(line for chart in charts(made, stage) for line in chart.reading)
+def words(stage, made, held_out=0):
+    return " ".join(line for chart in charts(made, stage, held_out) for line in chart.reading)
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):
@@ -44,8 +44,18 @@ def test_learning_by_heart_is_said():
 
 def test_chance_and_falling_chosen_rewards_are_said():
     falling = rows(rewards__chosen=[0, -1.0, -2.0, -3.0], rewards__accuracies=[0.5, 0.9, 1.0, 1.0])
-    said = words("dpo", falling + [{"step": 4, "eval_rewards/accuracies": 0.5}])
-    assert "less likely" in said and "chance" in said and "50 points above" in said
+    said = words("dpo", falling + [{"step": 4, "eval_rewards/accuracies": 0.5}], 40)
+    assert "less likely" in said and "not to be told from chance" in said and "50 points above" in said
+
+
+def test_chance_is_what_so_many_pairs_do_not_tell_from_it():
+    """60 % of 20 pairs are no evidence, 52 % of 4,000 are."""
+    def said(accuracy, pairs):
+        return words("reward", [{"step": 1, "eval_accuracy": accuracy}], pairs)
+
+    assert "not to be told from chance: of 20 pairs its 95 % interval is 38.7 to 78.1 %" in said(0.6, 20)
+    assert "That is above chance: of 4,000 pairs" in said(0.52, 4000) and "below chance" in said(0.1, 40)
+    assert said(0.5, 0) == "On held-out pairs it ended at 50.0 %."  # a run of before the count was kept
 
 
 def test_charts_of_each_stage():

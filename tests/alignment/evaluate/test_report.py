@@ -45,6 +45,7 @@ def test_a_page_of_each_stage(world):
         page = file.read_text()
         check_page(page)
         assert file == world.runs / stage / "private" / "report.html"
+        assert ("pairs its 95 % interval is" in page) == (stage != "sft")
         assert page.count("data:image/svg+xml") >= 3 and 'class="trained"' in page and page.count('class="sample"') == 2
     assert "prompts from held-out rows" in page and "before: sft" in page and "after: dpo" in page
 

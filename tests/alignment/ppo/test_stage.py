@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from alignment.evaluate.report import run_report
 from alignment.models import load_policy
+from alignment.ppo import examiner
 from alignment.ppo.checkpoint import HEAD_FILE
 from alignment.runs import Run
 from data_recipes.errors import Failed, Refused
@@ -333,7 +335,14 @@ def test_a_column_with_the_name_of_an_argument_is_refused(chain, tmp_path):
 
 def test_with_nothing_held_out_the_manifest_says_so(chain, tmp_path):
     train(chain, tmp_path / "run", data__validation_share=0.0, ppo__keep="last", training__max_steps=2)
-    assert manifest(tmp_path / "run")["kept"]["held_out"] is False
+    made = manifest(tmp_path / "run")
+    assert made["kept"]["held_out"] is False and made["counts"]["held_out_rows"] == 0
+
+
+def test_a_yes_or_no_reward_that_every_answer_earns_is_no_certainty(finished):
+    assert manifest(finished)["counts"]["held_out_rows"] > 0
+    figures = examiner._with_interval("proxy", np.ones(20))
+    assert figures["proxy"] == figures["proxy_high"] == 1 and figures["proxy_low"] == pytest.approx(0.839, abs=1e-3)
 
 
 def test_a_gold_run_on_the_same_base_is_one_more_adapter(chain, tmp_path, made):
