@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from alignment.training import libraries  # noqa: F401  (first: the heavy ones load faster by it)
 
@@ -138,11 +139,11 @@ def settle_adapter(session: Session) -> None:
         return
     explicit = {key for key in adapters.SHAPING if job.config.given(f"adapter.{key}")}
     parent = job.source.adapter_config()
-    if differing := adapters.conflicts(parent, session.choice, explicit):
+    if differing := adapters.conflicts(parent, session.choice, explicit, lambda targets: _layers(session, targets)):
         raise Refused(
             f"the parent's adapter is another one ({'; '.join(differing)})",
             where=job.source.text,
-            expected="the parent's kind and rank, which are continued without being named",
+            expected="the parent's kind, rank and layers, which are continued without being named",
             do="To start a fresh adapter on the merged model say --set adapter.on_parent=merge.",
         )
     session.parent_adapter = adapter_folder(job.source)
@@ -152,6 +153,16 @@ def settle_adapter(session: Session) -> None:
             f"the parent was trained on its base in {before.replace('bit', ' bits')}, and this stage takes the base whole: "
             f"--set model.quantisation={before} goes on as before"
         )
+
+
+def _layers(session: Session, targets: Any) -> set[str]:
+    """Names of the base's layers that targets mean for the parent's adapter; found on the meta device."""
+    base = load_base_config(session)
+    task = session.task or tasks.language(base)
+    base.update(task.settings())
+    with torch.device("meta"):
+        model = task.auto_class().from_config(base, trust_remote_code=session.config.model.trust_remote_code)
+        return adapter_weights.layers_of(model, adapter_folder(session.job.source), targets, task=task)
 
 
 def merged_base(session: Session) -> Source:

@@ -128,7 +128,6 @@ KINDS: dict[str, Kind] = {
     FULL: Kind(("trainable",), "all weights, or those that patterns name"),
     HEAD: Kind(("trainable",), "frozen base, the head alone"),
 }  # fmt: skip
-EVERYWHERE = "all-linear"
 REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways of PEFT's to begin a LoRA
 OWNED = {
     "r": "adapter.rank",
@@ -316,28 +315,40 @@ def peft_config(choice: AdapterChoice, model_type: str) -> Any:
         raise Refused(f"PEFT does not take this ({' '.join(str(error).split())[:300]})", where="adapter.options") from error
 
 
-def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str]) -> list[str]:
+def conflicts(parent: dict, asked: AdapterChoice, explicit: set[str], layers: Callable[[Any], set[str]]) -> list[str]:
     """What the user asked for by name that the parent's adapter is not; empty where it can be continued.
 
     Args:
         parent: the parent's adapter_config.json.
         explicit: the keys of the `adapter` section that the user wrote; defaults never conflict.
+        layers: names of the layers that targets mean for this adapter, asked where they are written otherwise than it has them.
     """
     has = {"kind": kind_of(parent), **own_figures(parent)}
     wants = {
         "kind": "lora" if asked.kind == "qlora" else asked.kind,  # the same adapter, on a base in fewer bits
         **{key: getattr(asked, key) for key in has if key in AdapterChoice.__dataclass_fields__ and key != "kind"},
     }
-    targets = parent.get("target_modules")
-    if isinstance(targets, str) or asked.targets != EVERYWHERE:  # of which PEFT makes the names
-        has["targets"], wants["targets"] = _plain(targets), _plain(asked.targets)
     lines = [f"adapter.{key}: {has[key]} -> {wants[key]}" for key in has if key in explicit and has[key] != wants[key]]
+    if "targets" in explicit and "targets" in kind(has["kind"]).keys:
+        lines += _other_layers(parent.get("target_modules"), _listed(asked.targets), layers)
     options = asked.options if "options" in explicit else {}
     return lines + [
         f"adapter.options.{key}: {parent.get(key)} -> {value}"
         for key, value in options.items()
         if _plain(parent.get(key)) != _plain(value)
     ]
+
+
+def _other_layers(has: Any, wants: Any, layers: Callable[[Any], set[str]]) -> list[str]:
+    """A line where two ways to name layers mean others."""
+    if _plain(has) == _plain(wants) or (before := layers(has)) == (after := layers(wants)):
+        return []
+    return [f"adapter.targets: {_named(has)} ({len(before)} layers) -> {_named(wants)} ({len(after)} layers)"]
+
+
+def _named(targets: Any) -> str:
+    """Targets for people: of layers that are named by their place in the model, the last part of each name."""
+    return targets if isinstance(targets, str) else ", ".join(sorted({name.rpartition(".")[2] for name in targets or ()}))
 
 
 def _plain(value: Any) -> Any:

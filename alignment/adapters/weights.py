@@ -7,6 +7,7 @@ import hashlib
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
@@ -99,6 +100,23 @@ def like_parent(model: torch.nn.Module, folder: Path, *, task: Task, dropout: fl
 
     dropout: another one than the parent's, where it was asked for by name.
     """
+    return _wrap(model, _parents_config(model, folder, task=task, dropout=dropout))
+
+
+def layers_of(model: torch.nn.Module, folder: Path, targets: Any, *, task: Task) -> set[str]:
+    """Names of the layers that the adapter in `folder` would sit on, were its targets these; wraps `model`.
+
+    Raises:
+        Refused: there is no such layer.
+    """
+    config = _parents_config(model, folder, task=task)
+    config.target_modules = set(targets) if isinstance(targets, (list, tuple)) else targets
+    if getattr(config, "feedforward_modules", None):  # IA3: a part of its targets, and no further layers
+        config.feedforward_modules = set()
+    return set(_wrap(model, config).base_model.targeted_module_names)
+
+
+def _parents_config(model: torch.nn.Module, folder: Path, *, task: Task, dropout: float | None = None) -> PeftConfig:
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode, config.task_type, config.base_model_name_or_path = False, task.peft, None
     if getattr(config, "prefix_projection", False):
@@ -109,7 +127,7 @@ def like_parent(model: torch.nn.Module, folder: Path, *, task: Task, dropout: fl
         config.modules_to_save = sorted({*(config.modules_to_save or []), *head_modules(model)})
     elif lost := _lost_modules(config, model):
         config.modules_to_save = sorted({*config.modules_to_save} - lost) or None
-    return _wrap(model, config)
+    return config
 
 
 def _lost_modules(config: PeftConfig, model: torch.nn.Module) -> set[str]:

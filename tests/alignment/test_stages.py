@@ -371,6 +371,13 @@ def test_a_parents_other_targets_ask_for_a_merge_and_its_dropout_can_be_changed(
     runs, files = chain
     with pytest.raises(Refused, match="adapter.targets"):
         run_stage("sft", files, runs / "sft", tmp_path / "no", adapter__targets=["q_proj"], training__max_steps=1)
+    few = {"adapter__targets": ["q_proj"], "training__max_steps": 1}
+    run_stage("sft", files, files["base"], tmp_path / "few", **few)
+    with pytest.raises(Refused, match=r"q_proj .2 layers. -> all-linear .14 layers.*adapter.on_parent=merge"):
+        run_stage("dpo", files, tmp_path / "few", tmp_path / "no", adapter__targets="all-linear", training__max_steps=1)
+    run_stage("reward", files, tmp_path / "few", tmp_path / "same", **{**few, "adapter__targets": r".*\.q_proj"})
+    assert Run.open(tmp_path / "same").manifest["adapter"]["targets"] == ["q_proj"]
+    run_stage("reward", files, runs / "sft", tmp_path / "all", adapter__targets="all-linear", training__max_steps=1)
     run_stage("sft", files, runs / "sft", tmp_path / "more", adapter__dropout=0.3, training__max_steps=1)
     assert Run.open(tmp_path / "more").manifest["adapter"]["dropout"] == 0.3
 

@@ -120,21 +120,40 @@ def test_a_prefix_that_was_trained_before_is_taken_by_dpo():
 
 
 def test_a_parent_of_another_kind_conflicts_and_qlora_is_lora_on_fewer_bits():
+    never = {}.__getitem__  # no targets are named, whose layers would be looked up
     parent = {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
-    assert conflicts(parent, AdapterChoice(kind="ia3"), {"kind"}) == ["adapter.kind: lora -> ia3"]
-    assert conflicts(parent, AdapterChoice(kind="qlora"), {"kind"}) == []
-    assert conflicts(parent, AdapterChoice(rank=4), {"rank"}) == ["adapter.rank: 8 -> 4"]
+    assert conflicts(parent, AdapterChoice(kind="ia3"), {"kind"}, never) == ["adapter.kind: lora -> ia3"]
+    assert conflicts(parent, AdapterChoice(kind="qlora"), {"kind"}, never) == []
+    assert conflicts(parent, AdapterChoice(rank=4), {"rank"}, never) == ["adapter.rank: 8 -> 4"]
     options = AdapterChoice(options={"layers_to_transform": [1, 0], "use_rslora": False})
-    assert conflicts({**parent, "layers_to_transform": [0, 1], "use_rslora": False}, options, {"options"}) == []
-    assert conflicts(parent, options, {"options"})[0] == "adapter.options.layers_to_transform: None -> [1, 0]"
-    few, pattern = {**parent, "target_modules": ["v_proj", "q_proj"]}, {**parent, "target_modules": ".*k_proj"}
-    assert conflicts(few, AdapterChoice(targets=("q_proj", "v_proj")), {"targets"}) == []
-    assert conflicts(few, AdapterChoice(targets="all-linear"), {"targets"}) == []  # of which PEFT makes the names
-    assert conflicts(few, AdapterChoice(targets=".*k_proj"), {"targets"})
-    assert conflicts(pattern, AdapterChoice(targets=".*k_proj"), {"targets"}) == []
-    assert conflicts(pattern, AdapterChoice(targets="all-linear"), {"targets"}) == ["adapter.targets: .*k_proj -> all-linear"]
+    assert conflicts({**parent, "layers_to_transform": [0, 1], "use_rslora": False}, options, {"options"}, never) == []
+    assert conflicts(parent, options, {"options"}, never)[0] == "adapter.options.layers_to_transform: None -> [1, 0]"
     prefix = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 20}
-    assert conflicts(prefix, AdapterChoice(virtual_tokens=8), {"virtual_tokens"})
+    assert conflicts(prefix, AdapterChoice(virtual_tokens=8), {"virtual_tokens"}, never)
+
+
+def test_targets_conflict_where_they_mean_other_layers_than_the_parents(tmp_path):
+    from peft import LoraConfig
+
+    from alignment.adapters.weights import layers_of
+    from alignment.tasks import CAUSAL
+
+    def differing(has, wants):
+        LoraConfig(target_modules=has, layers_to_transform=[1] if isinstance(has, list) else None).save_pretrained(tmp_path)
+        parent = json.loads((tmp_path / "adapter_config.json").read_text())
+        asked = AdapterChoice(targets=wants)
+        assert conflicts(parent, asked, set(), lambda targets: {str(targets)}) == []  # a default
+        return conflicts(parent, asked, {"targets"}, lambda targets: layers_of(tiny.llama(), tmp_path, targets, task=CAUSAL))
+
+    two = ["q_proj", "v_proj"]
+    for same in (("q_proj", "v_proj"), ("v_proj", "q_proj"), r".*1.*\.(q|v)_proj"):
+        assert differing(two, same) == []
+    assert differing(two, "all-linear") == ["adapter.targets: q_proj, v_proj (2 layers) -> all-linear (14 layers)"]
+    assert differing(two, ("q_proj", "k_proj")) == ["adapter.targets: q_proj, v_proj (2 layers) -> k_proj, q_proj (2 layers)"]
+    each = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert differing(".*k_proj", "all-linear") and differing("all-linear", each) == []
+    with pytest.raises(Refused, match="nosuch"):
+        differing(two, ("nosuch",))
 
 
 def test_patterns_choose_the_weights_that_are_trained():
