@@ -29,7 +29,7 @@ class FusedLinear(Linear):
         reduced = self.lora_A[name](self.lora_dropout[name](rows))
         output = self.base_layer(rows)  # a dense layer keeps its input for the backward pass, so its output may be changed
         output.addmm_(reduced, self.lora_B[name].weight.t(), alpha=self.scaling[name])
-        return output.view(*x.shape[:-1], -1)
+        return output.view(*x.shape[:-1], output.shape[-1])  # by name: of no rows (an expert without tokens) -1 says nothing
 
     def _fuses(self, x: Tensor) -> bool:
         """Whether one plain update, all of one dtype, is to be added to a plain dense layer."""

@@ -69,6 +69,12 @@ def test_outputs_and_gradients_are_those_of_peft(name):
     assert compare(**OPTIONS[name]) == (layers if name in FUSED else 0) and layers == 14
 
 
+@pytest.mark.parametrize("shape", [(0,), (2, 0)], ids=str)
+def test_no_rows_are_as_many_afterwards(shape):
+    layer = next(module for module in adapted().modules() if type(module) is FusedLinear)
+    assert layer(torch.zeros(*shape, layer.in_features)).shape == (*shape, layer.out_features)
+
+
 def test_layers_that_are_not_dense_ones_of_torch_are_left_to_peft():
     assert compare(base=gpt2) == 0  # its Conv1D has the weight the other way round
 
