@@ -4,31 +4,37 @@ The imports are most of the time to the first step. Three things in them serve n
 
 - They make some million objects that stay. Python's collector walks them again and again as they grow, which is a fifth of
   the time to the first step, and walks them all in each full collection of the training loop. Here it rests while they
-  load, and afterwards counts them as permanent (`gc.freeze`), as the standard library recommends for such objects.
+  load, and afterwards counts them as permanent (`gc.freeze`), as the standard library recommends for such objects. Not in a
+  program that had loaded torch before: a trainer of its own would be counted too, and hold its GPU memory to the end.
 - bitsandbytes, which PEFT loads wherever it is installed, decorates four functions with `torch.compile`, and that alone loads
   TorchInductor (0.5 s). Here the default backend is one that loads it when it compiles something.
-- bitsandbytes warns on some processors that a kernel for 4-bit weights cannot be fetched, whether or not anything has 4 bits. Here
-  its logger is silent while it loads, and as before afterwards.
+- bitsandbytes warns on some processors that a kernel for 4-bit weights cannot be fetched, whether or not anything has 4 bits.
+  Here its logger is silent while it loads, and as before afterwards.
 """
 
 import gc
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+OURS = "torch" not in sys.modules
+
+
 @contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """No collection inside; what is there at the end is counted as permanent."""
+def collector_at_rest(keep: bool = OURS) -> Iterator[None]:
+    """No collection inside; with `keep` what is there at the end is counted as permanent."""
     was_on = gc.isenabled()
-    if was_on:
+    if was_on and keep:
         gc.collect()  # what is garbage now would otherwise be kept for ever
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_on and keep:
             gc.freeze()
+        if was_on:
             gc.enable()
 
 

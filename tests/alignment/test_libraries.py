@@ -80,14 +80,23 @@ def test_a_backend_that_somebody_chose_stays():
         torch.compiler.set_default_backend(None)
 
 
-@pytest.mark.parametrize("was_on", [True, False])
-def test_the_collector_is_left_as_it_was(was_on):
+@pytest.mark.parametrize("was_on, keep", [(True, True), (True, False), (False, True)])
+def test_the_collector_is_left_as_it_was(was_on, keep):
     found = gc.isenabled()
     try:
         gc.enable() if was_on else gc.disable()
-        with collector_at_rest():
+        before = gc.get_freeze_count()
+        with collector_at_rest(keep):
             assert not gc.isenabled()
         assert gc.isenabled() is was_on
+        assert (gc.get_freeze_count() > before) is (was_on and keep)
     finally:
         gc.enable() if found else gc.disable()
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("first, kept", [("", True), ("import torch", False)])
+def test_what_a_program_made_before_is_no_permanent_object(first, kept):
+    code = f"{first}\nimport alignment.libraries, gc\nprint('FROZEN', gc.get_freeze_count() > 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-2:] == ["FROZEN", str(kept)]
