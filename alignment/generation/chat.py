@@ -22,7 +22,7 @@ Emit = Callable[[str], None]
 
 @dataclass
 class Voice:
-    """A model that answers: its name, and a function (messages, decoding, on_text) -> `generation.Completion`."""
+    """A model that answers: its name, and a function (messages, decoding, on_text) -> `batched.Completion`."""
 
     name: str
     answer: Callable[[list[dict], Decoding, Emit], Any]
