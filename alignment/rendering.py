@@ -73,8 +73,8 @@ def beyond_context(base: Any, parts: Iterable[Rendered], *, taken: int = 0) -> s
     lengths = [value if isinstance(value, int) else len(value) for value in values]
     if not _rotary(base) or not (many := sum(length > context for length in lengths)):
         return ""
-    return (f"rows longer than the {context:,} positions that the model was made for: {many:,} of {len(lengths):,}, the longest "
-            f"of {max(lengths):,} tokens; --max-length {context} cuts them there (longer pairs are refused)")
+    return (f"rows longer than the {context:,} positions that the model was made for: {many:,} of {len(lengths):,}, the "
+            f"longest of {max(lengths):,} tokens; --max-length {context} cuts them there (longer pairs are refused)")
 
 
 def _positions(base: Any) -> float:

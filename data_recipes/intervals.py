@@ -45,8 +45,8 @@ def is_point(low: float, high: float) -> bool:
 
 
 def bounds_text(low: float, high: float, n: int | None, form: str, alike: str = "alike") -> str:
-    """`[55.0, 67.1]`; of a single unit `(of one)`, and where all units say the same `(all 40 alike)`: no draw of them differs from
-    another then, and bounds that are one point would look like certainty."""
+    """`[55.0, 67.1]`; of a single unit `(of one)`, and where all units say the same `(all 40 alike)`: no draw of them differs
+    from another then, and bounds that are one point would look like certainty."""
     if not is_point(low, high):
         return f"[{low:{form}}, {high:{form}}]"
     return "(of one)" if n == 1 else f"(all {alike})" if n is None else f"(all {n:,} {alike})"

@@ -257,7 +257,7 @@ def run_arms(
     for arm in compared:
         for member in arm.members:
             loaded = load_arm_member(arm, member, question.how)
-            ui.say(f"{arm.name}: {member.text} on {loaded.device}")
+            ui.say("; ".join(filter(None, (f"{arm.name}: {member.text} on {loaded.device}", loaded.preparation.chosen))))
             if demonstrations:
                 rows = held_out.measure(loaded, demonstrations, batch_size=question.batch_size)
                 losses.setdefault(arm.name, []).append(rows)

@@ -140,8 +140,8 @@ class Seams:
 def weigh(figures: dict[str, list[float]], sizes: list[float], own_sizes: dict[str, list[float]]) -> None:
     """Puts one number in place of each figure's list over batches: the mean by the batches' sizes, or the extreme that it is.
 
-    own_sizes: of figures that are means over something else than the rest (tokens, where the others are over pairs). A list that
-    is not one of these batches (a counter) is left as it is.
+    own_sizes: of figures that are means over something else than the rest (tokens, where the others are over pairs). A list
+    that is not one of these batches (a counter) is left as it is.
     """
     extremes = {"min_reward": min, "max_reward": max}
     for name, values in figures.items():
@@ -219,4 +219,5 @@ class PairDpoTrainer(Seams, DPOTrainer):
         """Over how many tokens of a batch, of all processes, TRL averages each of its figures that are means over tokens."""
         chosen, rejected = (side[:, 1:].sum().reshape(1) for side in completed_2BT.to(self.args.device).chunk(2))
         chosen, rejected = (self.accelerator.gather_for_metrics(count).sum().item() for count in (chosen, rejected))
-        return {"entropy": chosen + rejected, "mean_token_accuracy": chosen, "logits/chosen": chosen, "logits/rejected": rejected}
+        sizes = {"logits/chosen": chosen, "logits/rejected": rejected, "mean_token_accuracy": chosen}
+        return {**sizes, "entropy": chosen + rejected}

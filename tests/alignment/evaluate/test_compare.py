@@ -66,7 +66,7 @@ def test_all_won_is_no_certainty():
 
 
 def test_all_tied_is_no_certainty_either():
-    """No draw of forty ties differs from another, and [50.0, 50.0] would look like forty wins and forty losses without doubt."""
+    """No draw of forty ties differs from another, and [50.0, 50.0] would look like a rate that is known for sure."""
     same = answers(np.ones((1, 40, 1)) / 3)
     found = {**against(same, same, "rule", seed=0), **describe(same, seed=0)["rewards"]["rule"]}
     arms = [{"name": name, "answers": {"rewards": {"rule": found}}} for name in ("sft", "dpo")]

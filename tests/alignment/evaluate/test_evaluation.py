@@ -15,6 +15,7 @@ from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl
 from data_recipes.intervals import wilson
 from tests import tiny
+from tests.alignment.evaluate.worlds import Heard
 
 SHORT = Decoding(max_new_tokens=6)
 BAND = "reward.rules:length_band(low=1, high=3)"
@@ -34,6 +35,14 @@ def test_losses_of_runs_seeds_and_the_base(world, ui):
     assert base["loss"] > sft["loss"] and base["difference"]["low"] > 0 and sft["difference"] is None
     assert sft["tokens"] == dpo["tokens"] == base["tokens"] and result["arms"][2]["name"] == "base"
     assert "decoding" not in result and result["warnings"] == []
+
+
+def test_a_model_without_a_template_says_which_one_it_is_measured_with(world, tmp_path):
+    said, ui = [], Heard()
+    ui.say = said.append
+    bare = tiny.save_base(tmp_path / "bare", tokens=tiny.tokenizer(None))
+    evaluate(ask(world, str(bare), "sft", data="held_demonstrations"), ui)
+    assert [str(bare) in line for line in said if "no chat template; ChatML is used" in line] == [True]
 
 
 def test_a_reward_run_has_a_card(world, ui):
