@@ -40,6 +40,7 @@ from alignment.models import (
 from alignment.rendering import beyond_context, check_keys, check_template, renderer_options, within_context
 from alignment.replay import PART, mixed, replay_counts
 from alignment.runs import MERGE_RECORD, MERGED, check_base, describe_base, trained_in
+from alignment.runs.opening import in_words
 from alignment.sources import Source, base_of, resolve
 from alignment.tasks import Task
 from alignment.training import processes
@@ -278,15 +279,16 @@ def dry_summary(session: Session, train: Rendered, held_out: Rendered, plan: Pla
     job.ui.say(yaml.safe_dump(as_it_ran(session), sort_keys=False, allow_unicode=True))
     packed = session.config.trainer.get("packing") and not session.config.training.max_steps
     shown = f"at most {steps}: packed rows are fewer" if packed else steps
-    output = f"{job.run.path}: {job.opening.in_words()}"
+    output = job.opening.as_dict()
+    told = f"{output['path']}: {in_words(output)}"
     job.ui.table(
         "dry run: nothing was written",
-        [("output", output), ("steps", shown), ("parents", parents), ("base", session.base.name)],
+        [("output", told), ("steps", shown), ("parents", parents), ("base", session.base.name)],
     )
     return {
         "dry_run": True,
         "stage": session.job.stage,
-        "output": job.opening.as_dict(),
+        "output": output,
         "config": as_it_ran(session),
         "parents": session.job.parents,
         "data": {"train": train.counts, "validation": held_out.counts, "ledgers": session.job.rows.totals()},

@@ -33,16 +33,16 @@ class Opening:
         kept = {"kept": str(self.kept)} if self.kept else {}
         return {"path": str(self.run.path), "action": self.action, **step, **kept}
 
-    def in_words(self) -> str:
-        """The same for people."""
-        said = self.as_dict()
-        return {
-            "start": "a new run starts there",
-            "restart": f"a new run starts there; the old one is kept as {said.get('kept')}",
-            "continue": f"the run continues after step {said['step']}" if said.get("step") else
-            "the run begins at its first step again: it has no whole checkpoint",
-            "done": "nothing is done: the run is completed",
-        }[self.action]  # fmt: skip
+
+def in_words(said: dict) -> str:
+    """What `Opening.as_dict` says, for people."""
+    return {
+        "start": "a new run starts there",
+        "restart": f"a new run starts there; the old one is kept as {said.get('kept')}",
+        "continue": f"the run continues after step {said['step']}" if said.get("step") else
+        "the run begins at its first step again: it has no whole checkpoint",
+        "done": "nothing is done: the run is completed",
+    }[said["action"]]  # fmt: skip
 
 
 def decide(output: Path, request: dict, *, restart: bool = False, usual: frozenset[str] = frozenset()) -> Opening:

@@ -9,7 +9,7 @@ import pytest
 
 from alignment.config import load
 from alignment.runs import Run, changes
-from alignment.runs.opening import Opening, decide, open_output
+from alignment.runs.opening import Opening, decide, in_words, open_output
 from data_recipes.errors import Interrupted, Refused
 from tests.alignment.chains import QUICK, StoppingUi, run_stage, world
 from tests.alignment.runs.test_runs import REQUEST, make_run
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_cannot_be_used_is_not_the_one_that_a_dry_run_names(st
     next((tmp_path / "half" / "checkpoints").glob("*/adapter_model.safetensors")).write_bytes(b"altered")
     before = everything(tmp_path)
     opening = Opening(Run.open(tmp_path / "half"), "continue")
-    assert opening.as_dict()["step"] == 0 and "no whole checkpoint" in opening.in_words()
+    assert opening.as_dict()["step"] == 0 and "no whole checkpoint" in in_words(opening.as_dict())
     assert everything(tmp_path) == before
 
 
