@@ -12,6 +12,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from alignment import libraries  # noqa: F401  (first: the heavy ones load faster by it)
+
 import torch
 from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from alignment import libraries  # noqa: F401  (first: the heavy ones load faster by it)
+
 import numpy as np
 import torch
 from torch.nn import functional as F

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alignment import libraries  # noqa: F401  (first: the heavy ones load faster by it)
+
 import torch
 from torch import Tensor
 from transformers import (

@@ -22,6 +22,27 @@ def loaded_by(imports: str) -> set[str]:
     return set(done.stdout.rpartition("MODULES")[2].split())
 
 
+# Says what had been imported when torch was asked for, and ends there.
+AT_TORCH = """
+import os, sys
+class Asked:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            os.write(1, b"first" if "alignment.libraries" in sys.modules else b"late")
+            os._exit(0)
+sys.meta_path.insert(0, Asked())
+import """
+
+
+@pytest.mark.parametrize("command, module", [
+    ("train", "alignment.session"), ("chat", "alignment.models"), ("generate", "alignment.generation.batched"),
+    ("eval", "alignment.evaluate.held_out"), ("merge", "alignment.adapters.folding"),
+])
+def test_what_a_command_loads_first_spares_them(command, module):
+    done = subprocess.run([sys.executable, "-c", AT_TORCH + module], capture_output=True, text=True, check=True)
+    assert done.stdout == "first", command
+
+
 @pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed: nothing compiles at import")
 def test_bitsandbytes_loads_without_the_compiler_that_it_would_load_by_itself():
     assert "bitsandbytes" in (ours := loaded_by("import alignment.training.libraries"))
