@@ -140,7 +140,7 @@ align ppo --model runs/sft --reward runs/reward --gold my_rules:correct --data p
 @click.option("--reward", metavar="RUN|DIR|HUB|MODULE:FUNCTION", multiple=True,
               help="What is maximised; may be given several times (ppo.weights, ppo.combine).")
 @click.option("--gold", metavar="RUN|DIR|HUB|MODULE:FUNCTION",
-              help="A second reward, measured on held-out prompts and never trained on; it decides what is kept.")
+              help="A second reward, measured on held-out prompts and never trained on; it decides what is kept.", **ONE)
 @stage_options
 @output_options
 def ppo_command(**options: Any) -> dict[str, Any]:

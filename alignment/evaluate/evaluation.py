@@ -183,7 +183,7 @@ def measure_policies(
     if prompts:
         try_rules(scorers, prompts[0])
         ui.say(
-            f"decoding: {question.decoding.describe()}; {question.samples} answers a prompt; "
+            f"decoding: {question.decoding.describe()}; answers a prompt: {question.samples}; "
             f"seed {question.decoding.seed}"
         )
     losses, made = run_arms(question, compared, records if kind == "demonstrations" else [], prompts, ui)

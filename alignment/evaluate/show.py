@@ -239,7 +239,7 @@ def notes(result: dict) -> list[str]:
         )
         said.append(
             f"Decoding: {how}, at most {decoding['max_new_tokens']} new tokens, seed {decoding['seed']}, "
-            f"{result['samples']} answers a prompt."
+            f"answers a prompt: {result['samples']}."
         )
         prompts, rows = result["arms"][0]["answers"]["length_characters"]["n"], result["data"]["rows"]
         if prompts < rows:

@@ -90,7 +90,8 @@ def _held_out(session: Session, plan: Plan, trainer) -> float:
 
 def words(timing: Timing, peak: int, plan: Plan) -> str:
     """The estimate in one line."""
-    tests = f", {timing.evaluations} evaluations of {timing.seconds_per_evaluation:.2g} s" if timing.evaluations else ""
+    each = f"{timing.seconds_per_evaluation:.2g} s"
+    tests = f", {timing.evaluations} evaluation{'s' * (timing.evaluations != 1)} of {each}" if timing.evaluations else ""
     steps = f"{timing.counted} step" + "s" * (timing.counted != 1)
     return (f"measured over {steps}: {timing.seconds_per_step:.3g} s a step{tests}, about "
             f"{duration(timing.left)} left; peak memory {peak / GIB:.2f} GiB ({_planned(plan)})")
