@@ -13,11 +13,13 @@ from typing import Any
 from data_recipes.files import sha256_file, sha256_json
 from data_recipes.origins import looks_like_path
 from data_recipes.records import Comparison, Demonstration, Prompt
+from data_recipes.split import by_prompt
 
 from alignment.evaluate.arms import Arm, ancestors, run_behind
 from alignment.runs import Run
 from alignment.sources import Source
 
+PARTS = ("train", "replay")
 KINDS = {"sft": "demonstrations", "reward": "comparisons", "dpo": "comparisons", "ppo": "prompts"}
 
 
@@ -50,7 +52,7 @@ def overlap(records: Sequence[Any], arms: Iterable[Arm]) -> dict[str, dict]:
         by arm name: rows, of, files (read), unchecked [{path, why}].
     """
     wanted = [prompt_keys(record) for record in records]
-    cache: dict[tuple[str, str], set[str]] = {}
+    cache: dict[tuple[str, str], list] = {}
     return {arm.name: _overlap_of(arm, wanted, cache) for arm in arms}
 
 
@@ -59,27 +61,43 @@ def _overlap_of(arm: Arm, wanted: list[set[str]], cache: dict) -> dict:
 
 
 def in_files(runs: Iterable[Run], wanted: list[set[str]], cache: dict) -> dict:
-    """How many of the rows have a prompt that lies in a training file of these runs."""
+    """How many of the rows have a prompt that these runs were trained on: it lies in a training file, and was not held out."""
     trained: set[str] = set()
     files, unchecked = [], []
     for run in runs:
         if run.stage not in KINDS:  # a classifier's rows are plain texts, which have no prompt
             continue
-        for entry in training_sources(run):
-            path, why = find(run, entry)
-            if path is None:
-                unchecked.append({"path": entry.get("path"), "why": why})
-                continue
-            trained |= _keys_of(path, entry, KINDS[run.stage], cache)
-            files.append(str(path))
-    found = sum(1 for keys in wanted if keys & trained)
-    return {"rows": found, "of": len(wanted), "files": sorted(set(files)), "unchecked": unchecked}
+        found: dict[str, list] = {part: [] for part in PARTS}
+        for part in PARTS:
+            for entry in _sources(run, part):
+                path, why = find(run, entry)
+                if path is None:
+                    unchecked.append({"path": entry.get("path"), "why": why})
+                    continue
+                found[part] += _rows_of(path, entry, KINDS[run.stage], cache)
+                files.append(str(path))
+        own = by_prompt(found["train"], *_held_back(run))[0]
+        trained = trained.union(*map(prompt_keys, own), *map(prompt_keys, found["replay"]))
+    rows = sum(1 for keys in wanted if keys & trained)
+    return {"rows": rows, "of": len(wanted), "files": sorted(set(files)), "unchecked": unchecked}
+
+
+def _held_back(run: Run) -> tuple[float, int]:
+    """(Share of its training prompts that a run held out, the seed of that split), as `alignment.data.read_rows` splits."""
+    config = run.manifest.get("config") or {}
+    data, training = config.get("data") or {}, config.get("training") or {}
+    seed = data.get("split_seed")
+    share = 0 if data.get("validation") else data.get("validation_share") or 0
+    return share, training.get("seed", 0) if seed is None else seed
+
+
+def _sources(run: Run, part: str) -> list[dict]:
+    return ((run.manifest.get("data") or {}).get(part) or {}).get("sources") or []
 
 
 def training_sources(run: Run) -> list[dict]:
     """What the manifest says about the files that the run was trained on, those of replayed rows among them."""
-    data = run.manifest.get("data") or {}
-    return [source for part in ("train", "replay") for source in (data.get(part) or {}).get("sources") or []]
+    return [source for part in PARTS for source in _sources(run, part)]
 
 
 def find(run: Run, entry: dict) -> tuple[Path | None, str]:
@@ -92,14 +110,14 @@ def find(run: Run, entry: dict) -> tuple[Path | None, str]:
     return (same[0], "") if same else (None, "the file has changed since")
 
 
-def _keys_of(path: Path, entry: dict, kind: str, cache: dict) -> set[str]:
+def _rows_of(path: Path, entry: dict, kind: str, cache: dict) -> list:
     if (entry["sha256"], kind) not in cache:
         from data_recipes.readers import read
 
         # Bad rows were counted when the run was trained; here they are only left out. A file without a row has no format.
         form = entry.get("format") or "auto"
         rows = read(str(path), kind, format="auto" if form == "unknown" else form, max_rejected=1.0).records
-        cache[entry["sha256"], kind] = set().union(*map(prompt_keys, rows)) if rows else set()
+        cache[entry["sha256"], kind] = rows
     return cache[entry["sha256"], kind]
 
 

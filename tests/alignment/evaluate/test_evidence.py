@@ -1,3 +1,8 @@
+from types import SimpleNamespace
+
+import pytest
+
+from alignment.data import read_rows
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.evidence import overlap, conversation_key, prompt_keys, proxies
 from alignment.evaluate.show import seen_rows
@@ -16,7 +21,7 @@ def assistant(text):
     return Message("assistant", text)
 
 
-def trained(folder, data, stage="sft", parents=(), content_hash="c", format="auto", path=None, **roles):
+def trained(folder, data, stage="sft", parents=(), content_hash="c", format="auto", path=None, config=None, **roles):
     """A run that was trained on a file (recorded by another `path`, where one is given); parents by role."""
     folder.mkdir(parents=True)
     entries = [
@@ -24,7 +29,7 @@ def trained(folder, data, stage="sft", parents=(), content_hash="c", format="aut
     ]
     source = {"path": path or str(data), "sha256": sha256_file(data), "format": format}
     Run(folder, {"stage": stage}).write(
-        state="completed", parents=entries, data={"train": {"sources": [source]}}, content_hash=content_hash
+        state="completed", parents=entries, data={"train": {"sources": [source]}}, content_hash=content_hash, config=config
     )
     return Arm(folder.name, (resolve(folder),))
 
@@ -62,6 +67,27 @@ def test_overlap_is_counted_through_the_parents(tmp_path):
     found = overlap([Prompt((user(text),)) for text in "abcd"], [sft, dpo])
     assert (found["sft"]["rows"], found["dpo"]["rows"], found["dpo"]["of"]) == (2, 3, 4)
     assert len(found["dpo"]["files"]) == 2 and found["dpo"]["unchecked"] == []
+
+
+@pytest.mark.parametrize("split_seed", [None, 5])
+def test_what_a_run_held_out_of_its_file_was_not_trained_on(tmp_path, split_seed):
+    texts = [f"question {i}" for i in range(40)]
+    write_jsonl(tmp_path / "demos.jsonl", chats(*texts))
+    section = SimpleNamespace(train=(str(tmp_path / "demos.jsonl"),), validation=None, validation_share=0.25, format="auto",
+                              max_rejected=0)
+    split = read_rows(section, "demonstrations", seed=3 if split_seed is None else split_seed, private=None)
+    config = {"data": {"validation_share": 0.25, "split_seed": split_seed}, "training": {"seed": 3}}
+    arm = trained(tmp_path / "sft", tmp_path / "demos.jsonl", config=config)
+    assert len(split.validation) > 1
+    for rows, seen in ((split.train, len(split.train)), (split.validation, 0)):
+        assert overlap([Prompt(row.messages[:1]) for row in rows], [arm])["sft"]["rows"] == seen
+
+
+def test_a_file_of_its_own_for_held_out_rows_takes_none_away(tmp_path):
+    write_jsonl(tmp_path / "demos.jsonl", chats("a", "b"))
+    config = {"data": {"validation": ["others.jsonl"], "validation_share": 0.5}, "training": {"seed": 0}}
+    arm = trained(tmp_path / "sft", tmp_path / "demos.jsonl", config=config)
+    assert overlap([Prompt((user(text),)) for text in "ab"], [arm])["sft"]["rows"] == 2
 
 
 def test_files_that_changed_or_went_are_said(tmp_path):
