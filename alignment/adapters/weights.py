@@ -147,10 +147,12 @@ def _wrap(model: torch.nn.Module, config: PeftConfig) -> PeftModel:
     try:
         wrapped = get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError, KeyError) as error:
+        unknown = "not found in the base model" in str(error)  # layers that were named
         raise Refused(
             f"PEFT cannot put this adapter into {type(model).__name__} ({' '.join(str(error).split())[:300]})",
-            where="adapter.kind",
-            do="Name the layers with adapter.targets where the kind has them, or choose lora.",
+            where="adapter.targets" if unknown else "adapter.kind",
+            do="Name layers by the ends of their names, as they are called in this model, or all-linear." if unknown
+            else "Name the layers with adapter.targets where the kind has them, or choose lora.",
         ) from error
     added_tokens.show_bias(wrapped)
     return wrapped

@@ -156,6 +156,14 @@ def test_targets_conflict_where_they_mean_other_layers_than_the_parents(tmp_path
         differing(two, ("nosuch",))
 
 
+def test_layers_that_the_model_has_not_are_refused_at_their_own_key():
+    from alignment.adapters.weights import new_adapter
+    from alignment.tasks import CAUSAL
+
+    with pytest.raises(Refused, match="^adapter.targets: .*nosuch.*all-linear"):
+        new_adapter(tiny.llama(), AdapterChoice(targets=("nosuch",)), task=CAUSAL, seed=0)
+
+
 def test_patterns_choose_the_weights_that_are_trained():
     from alignment.adapters.weights import tuned, unfreeze
     from alignment.tasks import CAUSAL
