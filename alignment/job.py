@@ -18,9 +18,9 @@ from data_recipes.ledger import write_rejected
 from alignment import tasks
 from alignment.cli.progress import Ui
 from alignment.data import RowSet, read_rows
-from alignment.runs.identity import identity
 from alignment.replay import read_replay
 from alignment.runs import PRIVATE, Run, check_parent, locked, relative_to_run, versions
+from alignment.runs.identity import identity
 from alignment.runs.opening import Opening, decide, open_output
 from alignment.sources import Source, resolve
 from alignment.training import processes

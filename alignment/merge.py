@@ -15,11 +15,11 @@ from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_text
 
 from alignment.adapters import KINDS, kind, kind_of
-from alignment.runs.identity import identity
 from alignment.runs import MERGE_RECORD as RECORD
 from alignment.runs import changed_files, differences, file_hashes, now, trained_in, versions
-from alignment.sources import Source, base_of, check_hub, resolve
+from alignment.runs.identity import identity
 from alignment.runs.staging import staged
+from alignment.sources import Source, base_of, check_hub, resolve
 from alignment.tasks import WORDS, from_entry
 
 FORMAT = 1

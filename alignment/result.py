@@ -15,9 +15,9 @@ from peft import PeftModel
 from data_recipes.files import move_in, write_text
 
 from alignment.adapters import weights as adapter_weights
-from alignment.publishing.card import model_card
 from alignment.data import Rendered
 from alignment.models import Loading, load_base, outputs, save_and_prove
+from alignment.publishing.card import model_card
 from alignment.runs import content_hash, file_hashes
 from alignment.session import Session, as_it_ran
 from alignment.sources import Source

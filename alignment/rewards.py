@@ -11,8 +11,8 @@ from typing import Any
 from data_recipes.errors import Refused
 from data_recipes.files import sha256_file
 
-from alignment.runs.identity import identity
 from alignment.runs import check_base, check_parent, relative_to_run
+from alignment.runs.identity import identity
 from alignment.sources import Source, base_of, resolve
 
 

@@ -150,8 +150,8 @@ def check_folder(output: str | None) -> None:
 
 def question(options: dict[str, Any]) -> Any:
     """The command's options as one question."""
-    from alignment.generation.decoding import Decoding
     from alignment.evaluate.evaluation import Question
+    from alignment.generation.decoding import Decoding
     from data_recipes.augment.endpoint import Settings
 
     same = {

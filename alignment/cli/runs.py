@@ -74,8 +74,8 @@ align runs show runs/dpo --json
 @output_options
 def show_command(run: str, as_json: bool) -> dict[str, Any]:
     """Show one run and its lineage back to the base model."""
-    from alignment.runs.lineage import lineage
     from alignment.runs import Run
+    from alignment.runs.lineage import lineage
 
     opened = Run.open(run)
     steps = lineage(opened)

@@ -17,11 +17,11 @@ from data_recipes.augment.endpoint import Settings
 from data_recipes.errors import Refused
 from data_recipes.files import write_json, write_jsonl
 
-from alignment.generation.decoding import Decoding
 from alignment.evaluate import arms as lineup
 from alignment.evaluate import evidence, fit, references
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.rows import as_prompts, kind_of, read_rows
+from alignment.generation.decoding import Decoding
 from alignment.rewards import named
 from alignment.runs import now, versions
 from alignment.tasks import encoder_decoder

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from alignment.generation.decoding import Decoding, row_seed
 from alignment.evaluate.arms import Arm
 from alignment.evaluate.compare import Answers, prompt_numbers
 from alignment.evaluate.evidence import conversation_key
+from alignment.generation.decoding import Decoding, row_seed
 from alignment.sources import Source
 
 

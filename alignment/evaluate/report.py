@@ -16,8 +16,8 @@ from alignment.evaluate import retained, show
 from alignment.evaluate.curves import charts, read_metrics
 from alignment.evaluate.page import render, table
 from alignment.overfitting import Z
-from alignment.runs.lineage import lineage
 from alignment.runs import Run
+from alignment.runs.lineage import lineage
 
 REPORT, FIGURE = "report.html", "figure.png"
 SHOWN_SAMPLES = 6

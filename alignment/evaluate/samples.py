@@ -15,11 +15,11 @@ from data_recipes.errors import AlignError
 from data_recipes.records import BadRow, Comparison
 
 from alignment.data import RowSet, read_rows
-from alignment.generation.decoding import Decoding
 from alignment.evaluate.evidence import KINDS, find
 from alignment.evaluate.policies import Sampling, answer, as_messages
 from alignment.evaluate.retained import HEADLESS
 from alignment.evaluate.rows import as_prompts
+from alignment.generation.decoding import Decoding
 from alignment.runs import Run, parent_path
 from alignment.sources import Source, base_of, resolve
 

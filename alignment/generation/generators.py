@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from alignment.evaluate.arms import finished
+from alignment.runs import check_base
 from alignment.runs.identity import identity
 from alignment.sources import Source, base_of, resolve
-from alignment.runs import check_base
 from data_recipes.augment.endpoint import Endpoint, Settings, is_url
 from data_recipes.augment.generator import Answer, Generator, Request
 from data_recipes.augment.request_log import Recorded

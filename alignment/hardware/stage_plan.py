@@ -8,10 +8,10 @@ import torch
 
 from alignment import dropout
 from alignment.adapters import weights as adapter_weights, added_tokens
-from alignment.hardware.activations import cached_values, kept_pairs, kept_values, tuned_layers
 from alignment.data import Rendered
-from alignment.hardware.plan import Plan, best_device, make_plan
+from alignment.hardware.activations import cached_values, kept_pairs, kept_values, tuned_layers
 from alignment.hardware.memory import ModelShape
+from alignment.hardware.plan import Plan, best_device, make_plan
 from alignment.session import WITHOUT_DROPOUT, Session, load_base_config
 from alignment.training import processes
 from alignment.training.checkpoints import asked_for

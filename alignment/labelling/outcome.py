@@ -50,8 +50,8 @@ class Outcome:
 
     def measure(self, model) -> dict:
         """The figures of the held-out rows, also written to the run's private folder, with its plots."""
-        from alignment.labelling.plots import draw_confusion, draw_reliability
         from alignment.evaluate.figures import png
+        from alignment.labelling.plots import draw_confusion, draw_reliability
 
         job, examples = self.session.job, self.made.held_out_examples
         answered = answer_examples(model, self.made, examples)

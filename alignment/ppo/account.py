@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from alignment.adapters import weights as adapter_weights
-from alignment.hardware.plan import Plan, best_device, choose_precision, weights_dtype
 from alignment.hardware.memory import WIDTHS, ModelShape, drawing_bytes, scoring_bytes, size_text, weight_bytes
+from alignment.hardware.plan import Plan, best_device, choose_precision, weights_dtype
 from alignment.models import adapter_folder, load_config
 from alignment.ppo.casting import critic_start, shared_names
 from alignment.ppo.rewards import BATCH

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from alignment.generation.decoding import row_seed
 from alignment.generation.batched import generate
+from alignment.generation.decoding import row_seed
 from alignment.ppo import numerics
 from alignment.ppo.kept import Kept
 from alignment.ppo.rewards import OpenReward, answer_text, judge

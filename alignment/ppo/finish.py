@@ -5,11 +5,11 @@ from __future__ import annotations
 from data_recipes.files import sha256_file
 
 from alignment import result
+from alignment.ppo.casting import reference_hash
 from alignment.ppo.checkpoint import CRITIC_FOLDER, save_critic
 from alignment.ppo.checks import critic_read_back
 from alignment.ppo.roles import POLICY
 from alignment.runs.reference import same_reference
-from alignment.ppo.casting import reference_hash
 
 
 def finish(session, trainer, train) -> dict:

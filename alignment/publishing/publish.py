@@ -18,13 +18,13 @@ from data_recipes import hub
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_json
 
-from alignment.runs.identity import identity
 from alignment.merge import RECORD
-from alignment.runs import METRICS, RESULT_NAMES, content_hash, file_hashes
 from alignment.publishing.scrub import local_paths, read_json, scrubbed_manifest, scrubbed_record, without_paths
 from alignment.publishing.secret_scan import scan
-from alignment.sources import MANIFEST, Source, base_of, resolve
+from alignment.runs import METRICS, RESULT_NAMES, content_hash, file_hashes
+from alignment.runs.identity import identity
 from alignment.runs.staging import staged, workplace
+from alignment.sources import MANIFEST, Source, base_of, resolve
 
 PUBLISHED = (*RESULT_NAMES, "README.md", "LICENSE*")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

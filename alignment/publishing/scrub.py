@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alignment.runs import PATH_KEYS
 from alignment.publishing.secret_scan import VOCABULARY
+from alignment.runs import PATH_KEYS
 from alignment.sources import Source
 
 # A path from a root, a home or a drive; a URL's slashes and fractions such as 1/2 are none.

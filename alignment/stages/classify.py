@@ -37,11 +37,11 @@ def _read(config, source, private):
 
 def _tune(job: Job) -> dict:
     from alignment import session as desk
+    from alignment.hardware.stage_plan import plan_hardware
     from alignment.labelling import rows as labelled
     from alignment.labelling.heads import settle_head, task_of_problem
     from alignment.labelling.outcome import Outcome
     from alignment.labelling.watching import figure_of
-    from alignment.hardware.stage_plan import plan_hardware
     from alignment.result import finish
     from alignment.training.best import settle
     from alignment.training.loop import fit

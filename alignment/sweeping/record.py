@@ -13,9 +13,9 @@ from data_recipes.errors import Refused
 from data_recipes.files import sha256_file, write_json
 
 from alignment.config import StageConfig
-from alignment.runs.identity import identity
 from alignment.job import compared
 from alignment.runs import Run, changes, differences, now, versions
+from alignment.runs.identity import identity
 from alignment.runs.opening import move_aside
 from alignment.sources import MANIFEST, resolve
 from alignment.sweeping.grid import Grid, Point

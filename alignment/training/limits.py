@@ -12,8 +12,8 @@ from data_recipes.errors import Refused
 
 from alignment import adapters
 from alignment.cli.progress import duration
-from alignment.hardware.plan import Plan
 from alignment.hardware.memory import GIB
+from alignment.hardware.plan import Plan
 from alignment.runs import REFUSED
 from alignment.session import Session
 from alignment.training import processes

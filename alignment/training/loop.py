@@ -13,8 +13,8 @@ from data_recipes.errors import Failed
 
 from alignment.data import Rendered
 from alignment.evaluate.curves import read_metrics
-from alignment.overfitting import Turning, advice, describe
 from alignment.hardware.plan import Plan, apply, half_micro_batch
+from alignment.overfitting import Turning, advice, describe
 from alignment.session import Session, facts, steps_per_epoch, total_steps
 from alignment.training import processes
 from alignment.training.best import BestCallback, Watch

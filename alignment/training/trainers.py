@@ -18,8 +18,8 @@ from trl import DPOTrainer, RewardTrainer, SFTTrainer
 
 from reward.losses import bradley_terry_losses, centering_penalties
 
-from alignment.overfitting import Turning
 from alignment.invariants import first_batch
+from alignment.overfitting import Turning
 from alignment.training.label_head import attach_label_head
 from alignment.training.smoothing import attach_smoothing
 

@@ -9,8 +9,8 @@ import pytest
 from datasets import Dataset
 
 from alignment.cli import run as align
-from alignment.hardware.plan import Plan
 from alignment.hardware.memory import GIB
+from alignment.hardware.plan import Plan
 from alignment.runs import Run
 from alignment.training.limits import schedule_of, too_long, too_much_memory
 from alignment.training.measure import (

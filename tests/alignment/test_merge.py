@@ -15,8 +15,8 @@ from alignment.adapters.folding import to_quantised, warn_where_rounding_eats
 from alignment.merge import RECORD, MergeRequest, merge
 from alignment.models import distance, load_policy, load_scorer, outputs
 from alignment.runs import Run
-from alignment.sources import resolve
 from alignment.runs.staging import staged
+from alignment.sources import resolve
 from data_recipes.errors import Failed, Refused
 from tests.alignment.made_runs import policy_run, reward_run
 from tests.tiny import gpt2, save_base

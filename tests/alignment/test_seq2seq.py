@@ -13,9 +13,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 from alignment import dpo, ppo_policy, reward_model
 from alignment.adapters import weights as adapter_weights
 from alignment.adapters import AdapterChoice
-from alignment.generation.decoding import Decoding
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.generation.batched import generate, stream
+from alignment.generation.decoding import Decoding
 from alignment.hardware.memory import ModelShape, estimate
 from alignment.merge import MergeRequest, merge
 from alignment.models import Loaded, load_policy, outputs

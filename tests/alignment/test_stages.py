@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from alignment.adapters.weights import load_adapter_file, state_hash
 from alignment.models import load_policy, load_run, load_scorer, outputs
-from alignment.runs.lineage import lineage
 from alignment.runs import Run
+from alignment.runs.lineage import lineage
 from data_recipes.errors import Interrupted, Refused
 from data_recipes.files import write_jsonl
 from reward.scalar import score
@@ -344,9 +344,9 @@ def test_a_child_can_do_without_its_parents_system_prompt(chain, tmp_path):
 
 def test_changed_tools_are_another_request(chain, tmp_path):
     _, files = chain
-    from alignment.job import make_request
     from alignment.config import load
     from alignment.data import RowSet
+    from alignment.job import make_request
     from alignment.sources import resolve
 
     (tmp_path / "tools.json").write_text("[]")

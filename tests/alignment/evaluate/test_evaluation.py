@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from alignment.cli import run as align
-from alignment.generation.decoding import Decoding
 from alignment.evaluate.cards import over_prompts
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.samples import training_rows
 from alignment.evaluate.show import notes, print_result, short_names
+from alignment.generation.decoding import Decoding
 from alignment.runs import Run
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import write_jsonl

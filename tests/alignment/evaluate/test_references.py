@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from alignment.generation.decoding import Decoding
 from alignment.evaluate import references
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.show import print_result
+from alignment.generation.decoding import Decoding
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
 from data_recipes.records import Message, Prompt

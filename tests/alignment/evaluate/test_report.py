@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 import pytest
 
 from alignment.cli import run as align
-from alignment.generation.decoding import Decoding
 from alignment.evaluate import samples
 from alignment.evaluate.evaluation import Question, evaluate
 from alignment.evaluate.page import cell_text, render
 from alignment.evaluate.report import chain_report, panels, read_result, run_report, short_name
+from alignment.generation.decoding import Decoding
 from alignment.runs import Run
 from data_recipes.errors import Refused
 

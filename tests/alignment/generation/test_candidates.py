@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignment.generation.candidates import Request, generate_file
 from alignment.cli import run
-from alignment.generation.decoding import Decoding
 from alignment.generation.batched import generate
+from alignment.generation.candidates import Request, generate_file
+from alignment.generation.decoding import Decoding
+from alignment.generation.resumable import keep_whole_lines, meta_file, part_file, parts_folder
 from alignment.models import load_policy
 from alignment.runs import Run
-from alignment.generation.resumable import keep_whole_lines, meta_file, part_file, parts_folder
 from data_recipes.errors import Refused
 from data_recipes.files import write_jsonl
 from tests.alignment.made_runs import policy_run, reward_run

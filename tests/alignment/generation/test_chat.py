@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignment.generation.chat import Session, Voice, voice
 from alignment.cli import run
 from alignment.cli.generate import converse
 from alignment.config import load
 from alignment.data import read_rows
+from alignment.generation.chat import Session, Voice, voice
 from alignment.generation.decoding import Decoding
 from data_recipes.errors import Refused
 from data_recipes.records import BadRow

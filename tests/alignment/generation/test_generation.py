@@ -8,8 +8,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from alignment.generation.decoding import Decoding, row_seed
 from alignment.generation.batched import batches, folder_settings, generate, pad_left, pick, rooms, stream
+from alignment.generation.decoding import Decoding, row_seed
 from data_recipes.errors import Refused
 from tests.alignment.stand_ins import Held
 from tests.tiny import gpt2, llama

@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertForSequenceClassification, T5Config, T5ForConditionalGeneration
 
-from alignment.hardware.activations import cached_values, is_gated, kept_pairs, kept_values, tuned_inputs
 from alignment.dropout import places
+from alignment.hardware.activations import cached_values, is_gated, kept_pairs, kept_values, tuned_inputs
 from tests import tiny
 
 WIDTH, LAYERS, TOKENS = 64, 4, 200

@@ -11,9 +11,9 @@ import pytest
 from alignment.merge import MergeRequest, merge
 from alignment.models import load_policy, outputs
 from alignment.publishing.publish import ExportRequest, export
-from alignment.runs import Run, content_hash
 from alignment.publishing.scrub import without_absolute
 from alignment.publishing.secret_scan import find_in
+from alignment.runs import Run, content_hash
 from alignment.sources import resolve
 from data_recipes.errors import Failed, Refused
 from data_recipes.files import sha256_file
