@@ -10,13 +10,26 @@ import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from alignment import preflight
 from alignment.cli.progress import Ui
 from alignment.config import load
 from alignment.config.describe import keys_of
 from alignment.config.names import meant
+
+
+class Options(TypedDict, total=False):
+    """What every stage takes, so that editors and type checkers know it; see `sft`."""
+
+    model: str | Path | None
+    data: str | Path | list[str] | None
+    output: Required[str | Path]
+    config: str | Path | None
+    settings: Mapping[str, Any] | None
+    restart: bool
+    dry_run: bool
+    ui: Ui | None
 
 
 def _run(stage: str, *, model: str | Path | None = None, data: str | Path | list[str] | None = None, output: str | Path,
@@ -47,7 +60,7 @@ def _texts(data: str | Path | list[str] | None) -> list[str] | None:
     return [str(item) for item in (data if isinstance(data, list | tuple) else [data])]
 
 
-def sft(**options: Any) -> dict[str, Any]:
+def sft(**options: Unpack[Options]) -> dict[str, Any]:
     """Supervised tuning; returns the summary that `align sft --json` prints.
 
     Args:
@@ -57,23 +70,23 @@ def sft(**options: Any) -> dict[str, Any]:
     return _run("sft", **options)
 
 
-def reward_model(**options: Any) -> dict[str, Any]:
+def reward_model(**options: Unpack[Options]) -> dict[str, Any]:
     """Reward training; arguments as for `sft`."""
     return _run("reward", **options)
 
 
-def dpo(**options: Any) -> dict[str, Any]:
+def dpo(**options: Unpack[Options]) -> dict[str, Any]:
     """Direct preference optimisation; arguments as for `sft`."""
     return _run("dpo", **options)
 
 
-def classify(*, task: str | None = None, **options: Any) -> dict[str, Any]:
+def classify(*, task: str | None = None, **options: Unpack[Options]) -> dict[str, Any]:
     """A classifier; arguments as for `sft`, and the task where it is not to be told from the rows."""
     return _run("classify", more={} if task is None else {"classify.task": task}, **options)
 
 
 def ppo_policy(
-    *, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Any
+    *, reward: str | Path | list[str] | None = None, gold: str | Path | None = None, **options: Unpack[Options]
 ) -> dict[str, Any]:
     """PPO with a critic; arguments as for `sft`, and what rewards an answer: runs, folders, hub ids or `module:function`."""
     nouns = {"ppo.reward": _texts(reward), "ppo.gold": None if gold is None else str(gold)}

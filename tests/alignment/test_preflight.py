@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 
 import pytest
 
-from alignment import preflight, sft
+from alignment import api, preflight, sft
 from alignment.cli import run
 from alignment.config import load
 from alignment.rendering import read_tools
@@ -103,3 +104,8 @@ def test_a_wrong_use_is_said_in_one_paragraph(capsys):
 def test_from_python_a_setting_without_its_section_is_named(name, key):
     with pytest.raises(TypeError, match=f"no argument '{name}'; did you mean settings=.'{key}'"):
         sft(model="m", data="d", output="o", **{name: 1})
+
+
+def test_the_arguments_that_editors_know_are_those_that_are_taken():
+    taken = set(inspect.signature(api._run).parameters) - {"stage", "more", "unknown"}
+    assert set(api.Options.__annotations__) == taken
